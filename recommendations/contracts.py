@@ -859,6 +859,18 @@ class Slate:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedSlate:
+    """A slate as it was first served: what cursors and explanations need of it before a worker records it."""
+
+    record: bytes
+    """The record that a worker writes (`services/serving/records.py`), with the score parts."""
+    earlier_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    """(n,) sorted; the posts that the reader had passed in earlier slates."""
+    page_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    """(m,) the posts of the first page."""
+
+
+@dataclass(frozen=True, slots=True)
 class CachedNeighbors:
     """A cached answer to a vector query, and the posts that have changed since."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
+from uuid import UUID
 
 from recommendations.contracts import (
     Affinity,
@@ -22,6 +23,7 @@ from recommendations.contracts import (
     Interests,
     Query,
     RecordBatch,
+    ServedSlate,
     Slate,
     SpaceTaste,
     SweepResult,
@@ -280,6 +282,24 @@ class SlateCache(BudgetedCache, Protocol):
         """Release the claim after the slate is built."""
         ...
 
+    def add_served(self, member_id: int, request_id: UUID, served: ServedSlate) -> bool:
+        """
+        Store a slate as it was served, and return whether it is stored. False: the cache is unreachable, or the
+        member's slates were removed less than a minute ago, perhaps after this request began.
+
+        The last 10 of a member are stored, for a quarter of an hour after the last of them. Neither `purge` nor `retire`
+        removes them, because a reader who pages on has passed their posts nevertheless.
+        """
+        ...
+
+    def get_served(self, member_id: int, request_ids: Collection[UUID]) -> dict[UUID, ServedSlate]:
+        """Return those of the slates that are stored by `add_served` for this member, by request id."""
+        ...
+
+    def remove_served(self, member_ids: Sequence[int]) -> None:
+        """Remove what `add_served` stored for these members, and store nothing of them for a minute."""
+        ...
+
 
 class VectorCache(BudgetedCache, Protocol):
     """
@@ -382,12 +402,13 @@ class ServedHistory(Protocol):
         """
         ...
 
-    def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0) -> Affinity:
         """
         Return the fatigue of each post that the member was served recently, from 0 to 1, at *now* (Unix seconds).
 
         The fatigue of a post is the sum of 0.5 · 2^(-age / half-life) over the times that it was served, at most 1. A
-        page from the future counts as served now. Empty if no page of the member is stored.
+        page from the future counts as served now. A page younger than *min_age_seconds* does not count: the reader is
+        still on it. Empty if no page of the member is stored.
         """
         ...
 

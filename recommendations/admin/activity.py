@@ -10,6 +10,7 @@ from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table, unpack_floats
 from recommendations.contracts import origins_of
 from recommendations.models import (
+    DampedEngagement,
     FeedHour,
     FeedInputs,
     FeedRequest,
@@ -66,6 +67,17 @@ class NegativeFeedbackAdmin(ReadOnlyAdmin):
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=target_key")
     search_help_text = "Id of the member or the author, a tag or a kind"
+
+
+@admin.register(DampedEngagement)
+class DampedEngagementAdmin(ReadOnlyAdmin):
+    """Members whose interactions count by less than half, each with the bound that applied."""
+
+    list_display = ("member", "reason", "author", "post", "day", "given", "counted")
+    list_select_related = ("member", "author", "post")
+    search_fields = ("=member__external_id", "=author__external_id", "=post__external_id")
+    search_help_text = "Id of the member, the author or the post"
+    date_hierarchy = "day"
 
 
 @admin.register(ServedPage)

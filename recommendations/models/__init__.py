@@ -6,6 +6,7 @@ form checks.
 """
 
 from recommendations.models.activity import (
+    DampedEngagement,
     FeedInputs,
     FeedRequest,
     Interaction,
@@ -40,6 +41,7 @@ __all__ = [
     "ChangeLogMark",
     "ChangeLogTruncation",
     "CoLikes",
+    "DampedEngagement",
     "EmbeddingFailure",
     "EmbeddingModel",
     "ErasedPost",

@@ -186,6 +186,39 @@ class RegionStats(PopularityStats):
         return f"stats of {self.post_id} in {self.region}"
 
 
+class DampedEngagement(models.Model):
+    """
+    What one member added to the popularity of one post, of an author's posts on one day, or of all posts on one day, if
+    less than half of it counts (`services/learning/popularity.py`). For staff: nothing is ranked by it.
+
+    Personal data: what a person did. Erased with the member.
+    """
+
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
+    author = models.ForeignKey(
+        Member, on_delete=models.CASCADE, null=True, blank=True, related_name="+", help_text="Whose posts they are."
+    )
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    day = models.DateField(help_text="The day of the interactions, in UTC. For one post: of the last of them.")
+    given = models.FloatField(help_text="The sum of the weights of the interactions.")
+    counted = models.FloatField(help_text="How much of it counts.")
+    changed_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-day", "-given", "pk"]
+        verbose_name_plural = "damped engagement"
+
+    def __str__(self) -> str:
+        return f"{self.member_id} added {self.given:g} on {self.day}, of which {self.counted:g} counts"
+
+    @property
+    def reason(self) -> str:
+        """Which bound applied."""
+        if self.post_id:
+            return "one post"
+        return "one author on one day" if self.author_id else "all posts on one day"
+
+
 class ServedPage(models.Model):
     """
     The posts of one page that was sent: which part of a slate was served, and when.

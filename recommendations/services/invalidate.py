@@ -25,6 +25,7 @@ def evict_members(*member_ids: int) -> None:
     """Remove everything that a cache holds of these members, on commit: after an erasure or a reset of their data."""
     invalidate_slates(*member_ids)
     transaction.on_commit(lambda: wiring.served_history().remove(member_ids))
+    transaction.on_commit(lambda: wiring.slate_cache().remove_served(member_ids))
     transaction.on_commit(lambda: wiring.resident_profiles().evict(member_ids))
 
 

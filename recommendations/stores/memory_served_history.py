@@ -27,12 +27,13 @@ class MemoryServedHistory:
             pages_before = self._pages.get(member_id) or []
             self._pages.put(member_id, [*pages_before, (served_at, tuple(post_ids))][-MAX_PAGES:], seconds=TTL_SECONDS)
 
-    def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0) -> Affinity:
         """See `ServedHistory.fatigue`."""
         fatigue: Counter[int] = Counter()
         for served_at, post_ids in self._pages.get(member_id) or []:
-            for post_id in post_ids:
-                fatigue[post_id] += FATIGUE_PER_SERVE * 2.0 ** (-max(now - served_at, 0.0) / half_life_seconds)
+            age = max(now - served_at, 0.0)
+            for post_id in post_ids if age >= min_age_seconds else ():
+                fatigue[post_id] += FATIGUE_PER_SERVE * 2.0 ** (-age / half_life_seconds)
         ids = sorted(fatigue)
         return Affinity(np.array(ids, np.int64), np.array([min(fatigue[id], 1.0) for id in ids], np.float32))
 

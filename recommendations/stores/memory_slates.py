@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from uuid import UUID
 
-from recommendations.contracts import Slate, SweepResult
+from recommendations.contracts import ServedSlate, Slate, SweepResult
 from recommendations.stores.memory_entries import MemoryEntries
-from recommendations.stores.redis_slates import EPOCH_SECONDS, SlateFormatError, pack, unpack
+from recommendations.stores.redis_slates import (
+    EPOCH_SECONDS,
+    MAX_SERVED,
+    REMOVED_SECONDS,
+    SERVED_SECONDS,
+    SlateFormatError,
+    pack,
+    unpack,
+)
 
 EPOCH = "epoch"
 
@@ -21,6 +30,8 @@ class MemorySlates:
         self._slates = MemoryEntries[int, dict[str, bytes]](clock)
         self._last_good = MemoryEntries[int, dict[str, bytes]](clock)
         self._claims = MemoryEntries[tuple[int, str], bool](clock)
+        self._served = MemoryEntries[int, dict[UUID, ServedSlate]](clock)
+        self._removed = MemoryEntries[int, bool](clock)
 
     def get(self, member_id: int, feed_key: str) -> Slate | None:
         """See `SlateCache.get`."""
@@ -77,6 +88,25 @@ class MemorySlates:
     def release(self, member_id: int, feed_key: str) -> None:
         """See `SlateCache.release`."""
         self._claims.remove((member_id, feed_key))
+
+    def add_served(self, member_id: int, request_id: UUID, served: ServedSlate) -> bool:
+        """See `SlateCache.add_served`."""
+        if self._removed.get(member_id):
+            return False
+        slates = (self._served.get(member_id) or {}) | {request_id: served}
+        self._served.put(member_id, dict(list(slates.items())[-MAX_SERVED:]), seconds=SERVED_SECONDS)
+        return True
+
+    def get_served(self, member_id: int, request_ids: Collection[UUID]) -> dict[UUID, ServedSlate]:
+        """See `SlateCache.get_served`."""
+        slates = self._served.get(member_id) or {}
+        return {request_id: slates[request_id] for request_id in request_ids if request_id in slates}
+
+    def remove_served(self, member_ids: Sequence[int]) -> None:
+        """See `SlateCache.remove_served`."""
+        for member_id in member_ids:
+            self._served.remove(member_id)
+            self._removed.put(member_id, True, seconds=REMOVED_SECONDS)
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `SlateCache.sweep`."""

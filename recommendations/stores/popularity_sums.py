@@ -9,7 +9,7 @@ history.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +25,14 @@ MAX_MEMBER_WEIGHT = 3.0
 The most that one member adds to each sum of one post: as much as a like and a share. Otherwise one member could make a
 post popular by repeating an event. Changes the answer.
 """
+MAX_AUTHOR_DAY_WEIGHT = 2 * MAX_MEMBER_WEIGHT
+"""
+The most that one member adds to each sum of all posts of one author together, by interactions of one day (UTC): as much
+as six likes. k members who like whatever one author posts add at most 6 k a day to these posts together. Changes the
+answer.
+"""
+MAX_DAY_WEIGHT = 100.0
+"""The most that one member adds to each sum of all posts together, by interactions of one day. Changes the answer."""
 MIN_TOTAL = 1e-6
 """A total sum below this is a rounding error that an undo left: the post has no interactions that count."""
 NEGLIGIBLE_BITS = 30
@@ -46,6 +54,21 @@ def bound_weights(pairs: Iterable[tuple[int, int]], weights: Iterable[float]) ->
         added.append(max(min(weight, MAX_MEMBER_WEIGHT - totals[pair]), 0.0))
         totals[pair] += added[-1]
     return added
+
+
+def scale_weights(groups: Sequence[Hashable], weights: Sequence[float], bound: float) -> list[float]:
+    """
+    Return the weights (n,), scaled so that those of each group add up to at most *bound*: w · min(1, bound / sum).
+
+    The result does not depend on the order of the interactions of a group.
+    """
+    totals: dict[Hashable, float] = defaultdict(float)
+    for group, weight in zip(groups, weights, strict=True):
+        totals[group] += weight
+    return [
+        weight * min(1.0, bound / totals[group]) if weight else 0.0
+        for group, weight in zip(groups, weights, strict=True)
+    ]
 
 
 def add_to_sums(

@@ -48,7 +48,7 @@ class RedisServedHistory:
         except redis.RedisError as error:
             log.warning("served_pages_not_stored", extra={"problem": type(error).__name__})
 
-    def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0) -> Affinity:
         """See `ServedHistory.fatigue`. A page that does not open, such as one of an older version, is deleted."""
         key = served_pages_key(member_id)
         try:
@@ -65,12 +65,13 @@ class RedisServedHistory:
         ids_by_page = [np.frombuffer(page[TIMESTAMP.size :], "<i8") for page in pages]
         ages = [max(now - TIMESTAMP.unpack_from(page)[0], 0.0) for page in pages]
         contributions = [
-            np.full(len(page), FATIGUE_PER_SERVE * 2.0 ** (-age / half_life_seconds))
+            np.full(len(page), (age >= min_age_seconds) * FATIGUE_PER_SERVE * 2.0 ** (-age / half_life_seconds))
             for page, age in zip(ids_by_page, ages, strict=True)
         ]
         post_ids, indexes = np.unique(np.concatenate(ids_by_page), return_inverse=True)
         fatigue = np.bincount(indexes, np.concatenate(contributions), len(post_ids))
-        return Affinity(post_ids.astype(np.int64), np.minimum(fatigue, 1).astype(np.float32))
+        is_tired = fatigue > 0
+        return Affinity(post_ids[is_tired].astype(np.int64), np.minimum(fatigue[is_tired], 1).astype(np.float32))
 
     def _open(self, sealed: bytes, key: str) -> bytes | None:
         """Return the packed page, or None if no key opens it."""

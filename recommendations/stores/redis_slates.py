@@ -18,7 +18,8 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,7 +28,7 @@ import redis
 from numpy.typing import NDArray
 from redis.commands.core import Script
 
-from recommendations.contracts import Slate, SweepResult
+from recommendations.contracts import ServedSlate, Slate, SweepResult
 from recommendations.stores.redis_lru import LruIndex
 from recommendations.stores.seal import Seal, SealError
 
@@ -123,12 +124,43 @@ def unpack(packed: bytes) -> Slate:
     )
 
 
+SERVED_HEAD = struct.Struct("<BII")
+SERVED_VERSION = 1
+
+
+def pack_served(served: ServedSlate) -> bytes:
+    """Return the served slate as bytes: a version, the numbers of ids, then the rest compressed with zlib."""
+    # Sorted ids are packed as differences, which compress to one or two bytes each.
+    gaps = np.diff(served.earlier_post_ids, prepend=0).astype("<i8")
+    ids = gaps.tobytes() + served.page_post_ids.astype("<i8").tobytes()
+    head = SERVED_HEAD.pack(SERVED_VERSION, len(gaps), len(served.page_post_ids))
+    return head + zlib.compress(ids + served.record, 1)
+
+
+def unpack_served(packed: bytes) -> ServedSlate:
+    """Return the served slate that was packed. Raises `SlateFormatError` if the bytes are not one."""
+    try:
+        version, earlier_count, page_count = SERVED_HEAD.unpack_from(packed)
+        if version != SERVED_VERSION:
+            raise SlateFormatError(f"version {version} is not {SERVED_VERSION}")
+        data = zlib.decompress(packed[SERVED_HEAD.size :])
+        page_start, record_start = 8 * earlier_count, 8 * (earlier_count + page_count)
+        earlier = np.cumsum(np.frombuffer(data[:page_start], "<i8"))
+        return ServedSlate(data[record_start:], earlier, np.frombuffer(data[page_start:record_start], "<i8"))
+    except (struct.error, ValueError, zlib.error) as error:
+        raise SlateFormatError(str(error)) from error
+
+
 INDEX_KEY = "recsys:slates:index"
 PREFIX = "recsys:slates:{"
 UNKNOWN_EPOCH = b"unknown"
 """The epoch while Redis cannot be read. It matches no stored epoch, so no slate built in it is cached."""
 EPOCH_SECONDS = 600
 """Time to live of an epoch: longer than building a slate takes."""
+MAX_SERVED = 10
+"""Served slates stored per member. Changes the answer of a reader who pages in more feeds at once."""
+SERVED_SECONDS = 900
+"""Time to live of served slates, about 10 KB each. A worker records them in the database within seconds."""
 PUT_SCRIPT = """
     if (redis.call('HGET', KEYS[1], 'epoch') or '') ~= ARGV[1] then return 0 end
     redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
@@ -147,6 +179,26 @@ RETIRE_SCRIPT = """
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
     redis.call('EXPIRE', KEYS[1], ARGV[2])"""
+
+REMOVED_SECONDS = 60
+"""How long no slate of a member is stored after `remove_served`: longer than a request takes that had begun before."""
+ADD_SERVED_SCRIPT = """
+    if redis.call('HEXISTS', KEYS[1], 'epoch') == 1 then return 0 end
+    local order = redis.call('HGET', KEYS[1], 'order') or ''
+    if redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) == 1 then order = order .. ARGV[1] end
+    while #order > ARGV[3] * #ARGV[1] do
+        redis.call('HDEL', KEYS[1], string.sub(order, 1, #ARGV[1]))
+        order = string.sub(order, #ARGV[1] + 1)
+    end
+    redis.call('HSET', KEYS[1], 'order', order)
+    redis.call('EXPIRE', KEYS[1], ARGV[4])
+    return 1"""
+"""Adds a field and removes the oldest ones. The field `order` has the names of the others, oldest first."""
+REMOVE_SERVED_SCRIPT = """
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'epoch', '')
+    redis.call('EXPIRE', KEYS[1], ARGV[1])"""
+"""Leaves a hash with the field `epoch` only, as a purge of slates does."""
 
 
 class RedisSlates:
@@ -235,6 +287,46 @@ class RedisSlates:
         except redis.RedisError as error:
             log.warning("slate_claim_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
 
+    def add_served(self, member_id: int, request_id: UUID, served: ServedSlate) -> bool:
+        """See `SlateCache.add_served`."""
+        key, name = served_slates_key(member_id), request_id.hex
+        sealed = self._seal.seal(pack_served(served), seal_context(member_id, name))
+        try:
+            return bool(self._client.eval(ADD_SERVED_SCRIPT, 1, key, name, sealed, MAX_SERVED, SERVED_SECONDS))
+        except redis.RedisError as error:
+            log.warning("served_slate_not_stored", extra={"member_id": member_id, "problem": type(error).__name__})
+            return False
+
+    def get_served(self, member_id: int, request_ids: Collection[UUID]) -> dict[UUID, ServedSlate]:
+        """See `SlateCache.get_served`."""
+        found: dict[UUID, ServedSlate] = {}
+        try:
+            names = [request_id.hex for request_id in request_ids]
+            stored = cast("list[bytes | None]", self._client.hmget(served_slates_key(member_id), names))
+        except redis.RedisError as error:
+            log_unreadable(member_id, error)
+            return found
+        for request_id, sealed in zip(request_ids, stored, strict=True):
+            try:
+                if sealed:
+                    context = seal_context(member_id, request_id.hex)
+                    found[request_id] = unpack_served(self._seal.open(sealed, context))
+            except (SealError, SlateFormatError) as error:
+                log_unreadable(member_id, error)
+        return found
+
+    def remove_served(self, member_ids: Sequence[int]) -> None:
+        """See `SlateCache.remove_served`."""
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for member_id in member_ids:
+                    pipe.eval(REMOVE_SERVED_SCRIPT, 1, served_slates_key(member_id), REMOVED_SECONDS)
+                pipe.execute()
+        except redis.RedisError as error:
+            log.warning(
+                "served_slates_not_removed", extra={"members": len(member_ids), "problem": type(error).__name__}
+            )
+
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `SlateCache.sweep`."""
         return self._index.sweep(now, ttl_seconds=self._ttl_seconds, max_entries=max_entries)
@@ -271,6 +363,11 @@ def slates_key(member_id: int) -> str:
 def last_slates_key(member_id: int) -> str:
     """Return the key of a member's last good slates: those that were retired."""
     return f"{slates_key(member_id)}:last"
+
+
+def served_slates_key(member_id: int) -> str:
+    """Return the key of the slates that a member was served recently."""
+    return f"{slates_key(member_id)}:served"
 
 
 def slate_lock_key(member_id: int, feed_key: str) -> str:

@@ -20,7 +20,7 @@ from recommendations.services.errors import InputsUnavailable, PostNotVisible, U
 from recommendations.services.explaining import replay
 from recommendations.services.explaining.explain import explain
 from recommendations.services.learning import learn
-from recommendations.services.serving import inputs, records
+from recommendations.services.serving import inputs, records, refresh
 from recommendations.services.serving.query import EngineAssignment
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
@@ -69,6 +69,41 @@ def test_the_parts_of_every_pick_sum_to_its_score_bit_for_bit(viewer, monkeypatc
         assert np.float32(explanation.score) == np.float32(pick.score)
         assert explanation.sources == pick.sources
         assert explanation.reasons == pick.reasons
+
+
+def serve_similar():
+    return find_similar(post_id=Post.objects.first().external_id, viewer_id="viewer", now=NOW)
+
+
+@pytest.mark.parametrize("serve", [lambda: recommend(member_id="viewer", now=NOW), serve_similar])
+def test_a_pick_is_explained_before_a_worker_has_recorded_it(viewer, serve):
+    page = serve()
+    unrecorded = {pick.post.id: explain_pick(page, pick.post.id) for pick in page.picks}
+    assert not FeedRequest.objects.exists()
+    assert {explanation.status for explanation in unrecorded.values()} == {"served"}
+    assert all(explanation.parts for explanation in unrecorded.values())
+    records.record_served(now=NOW)
+    assert FeedRequest.objects.count() == 1
+    assert unrecorded == {pick.post.id: explain_pick(page, pick.post.id) for pick in page.picks}
+    with pytest.raises(UnknownRequest):
+        explain(request_id=page.request_id, post_id=page.picks[0].post.id, viewer_id="author-1", now=NOW)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda viewer: recommend(member_id="viewer", now=NOW),
+        lambda viewer: refresh.rebuild_slate(viewer.pk, "discovery", NOW),
+    ],
+)
+def test_a_cached_page_has_its_score_parts_before_a_worker_has_recorded_them(viewer, build):
+    build(viewer)
+    first = recommend(member_id="viewer", explain=True, now=NOW)
+    second = recommend(member_id="viewer", explain=True, cursor=first.next_cursor, now=NOW)
+    assert first.is_cached and second.is_cached and not FeedRequest.objects.exists()
+    for pick in (*first.picks, *second.picks):
+        parts = np.array(list(pick.parts.values()), np.float32)
+        assert np.cumsum(parts, dtype=np.float32)[-1] == pytest.approx(pick.score, abs=1e-3)
 
 
 def test_a_pick_on_no_page_yet_has_the_status_ranked(viewer):

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.contracts import POPULARITY_SUMS, Policy
-from recommendations.models import Interaction, PostStats, RankingPolicy, RegionStats
+from recommendations.models import DampedEngagement, Interaction, PostStats, RankingPolicy, RegionStats
 from recommendations.services import policies, wiring
-from recommendations.services.learning import learn
+from recommendations.services.learning import learn, popularity
 from recommendations.services.serving.recommend import recommend
 from tests import factories
 from tests.factories import NOW
@@ -66,7 +66,7 @@ def test_a_member_adds_at_most_three_however_often_an_event_is_repeated(post):
             act(ann, post)
         learn_of(ann)
     assert PostStats.objects.get().total_sum == RegionStats.objects.get().total_sum == 3
-    assert (PostStats.objects.get().interaction_count, PostStats.objects.get().positive_count) == (12, 12)
+    assert (PostStats.objects.get().interaction_count, PostStats.objects.get().positive_count) == (12, 1)
     act(cat, post, "share")
     learn_of(cat)
     assert PostStats.objects.get().total_sum == RegionStats.objects.get().total_sum == 5
@@ -78,6 +78,145 @@ def test_negative_interactions_do_not_lower_the_sums(post):
     act(ann, post, "hide")
     learn_of(ann)
     assert (PostStats.objects.get().total_sum, PostStats.objects.get().interaction_count) == (1, 2)
+
+
+def test_one_member_with_300_likes_is_behind_20_members_with_one_each(post):
+    """In the sums and in the quality: a member counts once in the number of positive interactions."""
+    popular = factories.post(post.author, "popular")
+    factories.embed_all_posts()
+    ann = factories.member("ann")
+    others = [factories.member(f"fan-{number}") for number in range(20)]
+    for number in range(300):
+        act(ann, post, ago=HOUR + number * timedelta(seconds=1))
+    for member in others:
+        act(member, popular)
+    learn_of(ann, *others)
+    by_post = {row.post_id: (row.total_sum, row.positive_count) for row in PostStats.objects.all()}
+    assert by_post == {post.pk: (3.0, 1), popular.pk: (20.0, 20)}
+    (damped,) = DampedEngagement.objects.all()
+    assert (damped.member, damped.post, damped.reason, damped.given, damped.counted) == (ann, post, "one post", 300, 3)
+    assert str(damped).endswith("of which 3 counts")
+
+
+def like_all(members, posts, *, ago=HOUR):
+    for member in members:
+        for liked in posts:
+            act(member, liked, ago=ago)
+
+
+def test_a_ring_that_likes_everything_of_one_author_adds_less_than_as_many_other_members():
+    """Ten members like 30 posts each on one day. Each adds 6 to them together, so each post gets 10 · 6 / 30 = 2."""
+    ringed = factories.posts(factories.member("ringed"), 30)
+    honest = factories.posts(factories.member("honest"), 6)
+    factories.embed_all_posts()
+    ring = [factories.member(f"ring-{number}", region="DE") for number in range(10)]
+    fans = [factories.member(f"fan-{number}", region="DE") for number in range(10)]
+    like_all(ring, ringed)
+    like_all(fans, honest)
+    learn_of(*ring, *fans)
+    for model in (PostStats, RegionStats):
+        totals = dict(model.objects.values_list("post", "total_sum"))
+        assert [totals[row.pk] for row in ringed] == pytest.approx([2.0] * 30)
+        assert [totals[row.pk] for row in honest] == pytest.approx([10.0] * 6), (
+            "six likes of one author a day count in full"
+        )
+    listed = set(DampedEngagement.objects.values_list("member__external_id", "author__external_id", "given", "counted"))
+    assert listed == {(member.external_id, "ringed", 30.0, 6.0) for member in ring}
+    assert {row.reason for row in DampedEngagement.objects.all()} == {"one author on one day"}
+
+
+def test_the_likes_of_other_days_count_in_full():
+    posts = factories.posts(factories.member("bob"), 12)
+    factories.embed_all_posts()
+    ann = factories.member("ann")
+    for number, liked in enumerate(posts):
+        act(ann, liked, ago=(number % 4) * DAY + HOUR)
+    learn_of(ann)
+    assert set(PostStats.objects.values_list("total_sum", flat=True)) == {1.0}
+
+
+def test_what_a_member_adds_on_one_day_is_bounded():
+    posts = [factories.post(factories.member()) for _ in range(250)]
+    factories.embed_all_posts()
+    ann = factories.member("ann")
+    like_all([ann], posts)
+    learn_of(ann)
+    totals = list(PostStats.objects.values_list("total_sum", flat=True))
+    assert totals == pytest.approx([0.4] * 250)
+    (damped,) = DampedEngagement.objects.all()
+    assert (damped.reason, damped.given, damped.counted) == ("all posts on one day", 250, 100)
+
+
+def test_damped_engagement_is_listed_as_long_as_it_is_damped():
+    posts = factories.posts(factories.member("bob"), 13)
+    factories.embed_all_posts()
+    ann = factories.member("ann")
+    like_all([ann], posts)
+    learn_of(ann)
+    assert DampedEngagement.objects.get().given == 13
+    undone = Interaction.objects.filter(post__in=posts[:3])
+    undone.update(undone_at=NOW)
+    learn_of(ann)
+    assert not DampedEngagement.objects.exists()
+    assert {round(total, 6) for total in PostStats.objects.values_list("total_sum", flat=True)} == {0.0, 0.6}
+
+
+PLACES = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.integers(0, 5),
+        st.sampled_from(["view", "like", "share"]),
+        st.integers(0, 3),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=25,
+)
+"""Member, post, kind, age in days, and whether the event is undone. Three of the six posts are of one author."""
+
+
+@pytest.mark.django_db
+@given(events=PLACES, data=st.data())
+@settings(max_examples=15)
+def test_learning_event_by_event_gives_the_sums_and_the_list_of_learning_at_once(monkeypatch_module, events, data):
+    monkeypatch_module(MAX_AUTHOR_DAY_WEIGHT=1.5, MAX_DAY_WEIGHT=2.5, LISTED_SHARE=0.9, DAYS_PER_QUERY=2)
+    for model in (PostStats, RegionStats, Interaction, DampedEngagement):
+        model.objects.all().delete()
+    authors = [factories.member(f"a{next(numbers)}") for _ in range(2)]
+    posts = [factories.post(authors[number % 2], f"q{next(numbers)}") for number in range(6)]
+    factories.embed_all_posts()
+    members = [factories.member(f"m{next(numbers)}", is_adult=True, region="DE") for _ in range(2)]
+    order = data.draw(st.permutations(range(len(events))))
+    rows = {}
+    for number in order:
+        member, post, kind, days, _ = events[number]
+        rows[number] = act(members[member], posts[post], kind, ago=days * DAY + number * timedelta(seconds=1))
+        if data.draw(st.booleans()):
+            learn_of(*members)
+    learn_of(*members)
+    undone = [rows[number].pk for number in order if events[number][-1]]
+    Interaction.objects.filter(pk__in=undone).update(undone_at=NOW)
+    learn_of(*members)
+    found = read_popularity()
+    for model in (PostStats, RegionStats, DampedEngagement):
+        model.objects.all().delete()
+    Interaction.objects.update(is_learned=False)
+    learn_of(*members)
+    assert found == read_popularity()
+
+
+def read_popularity():
+    """Return the sums, the counts and the list, rounded."""
+    counts = PostStats.objects.exclude(interaction_count=0).values_list("post", "interaction_count", "positive_count")
+    listed = DampedEngagement.objects.values_list("member", "author", "post", "day", "given", "counted")
+    rounded = [(*row[:4], *(round(number, 6) for number in row[4:])) for row in listed]
+    return sums(), sums(RegionStats), set(counts), sorted(rounded, key=str)
+
+
+@pytest.fixture
+def monkeypatch_module(monkeypatch):
+    """Return a function that replaces constants of the counting."""
+    return lambda **values: [monkeypatch.setattr(popularity, name, value) for name, value in values.items()]
 
 
 KINDS = st.sampled_from(["view", "like", "share", "comment", "hide"])

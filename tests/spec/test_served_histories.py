@@ -51,6 +51,14 @@ def test_fatigue_adds_up_to_at_most_one(history):
     assert fatigue(history) == {1: 1.0, 2: FATIGUE_PER_SERVE}
 
 
+def test_a_page_that_is_too_young_has_no_fatigue(history):
+    """Also for a post that is on an older page: only the older one counts."""
+    history.add([(7, NOW - HOUR, [1, 2]), (7, NOW - 179, [2, 3])])
+    affinity = history.fatigue(7, NOW, HOUR, 180)
+    assert dict(zip(affinity.ids.tolist(), affinity.weights.tolist(), strict=True)) == {1: 0.25, 2: 0.25}
+    assert history.fatigue(7, NOW, HOUR, 179).ids.tolist() == [1, 2, 3]
+
+
 def test_post_ids_are_sorted(history):
     """`Affinity` requires sorted ids."""
     history.add([(7, NOW, [5, 2**40, 3]), (7, NOW, [4, 3])])

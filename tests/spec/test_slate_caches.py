@@ -9,14 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from recommendations.contracts import Slate
+from recommendations.contracts import ServedSlate, Slate
 from recommendations.ports import StoreError
 from recommendations.stores.memory_slates import MemorySlates
 from recommendations.stores.redis_slates import (
     EPOCH_SECONDS,
+    MAX_SERVED,
+    REMOVED_SECONDS,
+    SERVED_SECONDS,
     RedisSlates,
     SlateFormatError,
     pack,
+    seal_context,
+    served_slates_key,
     slates_key,
     unpack,
 )
@@ -375,3 +380,78 @@ def test_a_slate_sealed_with_an_older_key_opens_until_the_key_is_removed(client)
     RedisSlates(client, Seal([old]), ttl_seconds=TTL_SECONDS).put(7, "discovery", slate(), b"")
     assert RedisSlates(client, Seal([new, old]), ttl_seconds=TTL_SECONDS).get(7, "discovery") is not None
     assert RedisSlates(client, Seal([new]), ttl_seconds=TTL_SECONDS).get(7, "discovery") is None
+
+
+# Slates as they were served
+
+
+def served(number=1, **fields):
+    return ServedSlate(bytes([number]) * 50, **fields)
+
+
+FIRST, SECOND = UUID(int=1), UUID(int=2)
+
+
+def test_a_served_slate_is_returned_with_everything_although_the_slates_are_purged(cache):
+    earlier, page = np.array([3, 2**40, 2**62], np.int64), np.array([9, 2**50, 1], np.int64)
+    assert cache.add_served(7, FIRST, served(earlier_post_ids=earlier, page_post_ids=page))
+    assert cache.add_served(7, SECOND, served(2))
+    cache.purge([7])
+    cache.retire([7])
+    found = cache.get_served(7, [SECOND, UUID(int=3), FIRST])
+    assert set(found) == {FIRST, SECOND}
+    assert (found[FIRST].record, found[SECOND].record) == (served().record, served(2).record)
+    assert found[FIRST].earlier_post_ids.tolist() == earlier.tolist()
+    assert found[FIRST].page_post_ids.tolist() == page.tolist()
+    assert len(found[SECOND].earlier_post_ids) == len(found[SECOND].page_post_ids) == 0
+    assert cache.get_served(8, [FIRST]) == {}
+
+
+def test_the_last_served_slates_of_a_member_are_stored(cache):
+    ids = [UUID(int=number) for number in range(1, MAX_SERVED + 4)]
+    for request_id in [*ids[:-1], ids[5], ids[-1]]:  # a slate that is added again keeps its place
+        cache.add_served(7, request_id, served())
+    assert set(cache.get_served(7, ids)) == set(ids[-MAX_SERVED:])
+
+
+def test_served_slates_expire_together_and_are_removed_with_the_members_data(cache, clock):
+    cache.add_served(7, FIRST, served())
+    cache.add_served(8, FIRST, served())
+    clock.advance(SERVED_SECONDS - 1)
+    cache.add_served(7, SECOND, served())
+    clock.advance(2)
+    assert len(cache.get_served(7, [FIRST, SECOND])) == 2 and not cache.get_served(8, [FIRST])
+    cache.remove_served([7, 1000])
+    cache.remove_served([])
+    assert cache.get_served(7, [FIRST, SECOND]) == {}
+
+
+def test_a_request_that_began_before_the_removal_stores_no_slate_after_it(cache, clock):
+    """The member may have been erased. Another member is not concerned."""
+    cache.add_served(7, FIRST, served())
+    cache.remove_served([7])
+    clock.advance(REMOVED_SECONDS - 1)
+    assert not cache.add_served(7, FIRST, served()) and cache.add_served(8, FIRST, served())
+    assert cache.get_served(7, [FIRST]) == {}
+    clock.advance(2)
+    assert cache.add_served(7, FIRST, served()) and cache.get_served(7, [FIRST])
+
+
+def test_an_unreachable_cache_says_that_a_served_slate_is_not_stored(unreachable_cache):
+    assert not unreachable_cache.add_served(7, FIRST, served())
+    assert unreachable_cache.get_served(7, [FIRST]) == {}
+    unreachable_cache.remove_served([7])
+
+
+def test_a_served_slate_is_sealed_and_one_that_does_not_open_is_a_miss(client, caplog):
+    cache = RedisSlates(client, SEAL, ttl_seconds=TTL_SECONDS)
+    cache.add_served(7, FIRST, served())
+    sealed = client.hget(served_slates_key(7), FIRST.hex)
+    assert served().record not in SEAL.open(sealed, seal_context(7, FIRST.hex)), "it is compressed"
+    client.hset(served_slates_key(7), SECOND.hex, sealed)  # of another slate
+    other_version = SEAL.seal(b"\x09" + bytes(8), seal_context(7, UUID(int=3).hex))
+    truncated = SEAL.seal(b"\x01" + bytes(8) + b"no zlib", seal_context(7, UUID(int=4).hex))
+    client.hset(served_slates_key(7), UUID(int=3).hex, other_version)
+    client.hset(served_slates_key(7), UUID(int=4).hex, truncated)
+    assert set(cache.get_served(7, [FIRST, SECOND, UUID(int=3), UUID(int=4)])) == {FIRST}
+    assert [line.message for line in caplog.records] == ["slate_not_read"] * 3

@@ -21,6 +21,7 @@ from recommendations.models import FeedRequest, ServedPage
 from recommendations.services import wiring
 from recommendations.services.errors import InputsUnavailable, UnknownRequest
 from recommendations.services.explaining.replay import rank_again
+from recommendations.services.serving import records
 from recommendations.services.serving.final_check import check_posts, preference_filters
 from recommendations.services.serving.query import assign_engine, build_query, get_viewer
 from recommendations.services.serving.visibility import require_visible
@@ -85,7 +86,7 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
     Raises `UnknownMember`, `UnknownRequest` for a request of another member, and `PostNotVisible`.
     """
     viewer = get_viewer(now, member_id=viewer_id)
-    row = FeedRequest.objects.filter(pk=request_id, member_id=viewer.id).first()
+    row, page_post_ids = records.find_slate_row(request_id, viewer.id)
     if row is None:
         raise UnknownRequest(request_id)
     query = build_query(viewer, assign_engine(viewer_id), feed=row.feed, now=now)
@@ -93,7 +94,8 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
     slate = np.frombuffer(bytes(row.post_ids), "<i8")
     positions = np.flatnonzero(slate == pk)
     if len(positions):
-        explanation = explain_pick(row, post_id, int(positions[0]), len(slate), was_served(row, pk))
+        is_served = pk in page_post_ids or was_served(row, pk)
+        explanation = explain_pick(row, post_id, int(positions[0]), len(slate), is_served)
         return replace(explanation, because=explain_contributions(query, row, int(positions[0]), len(slate)))
     for check in preference_filters(row.feed):
         if not check_posts(query, np.array([pk], np.int64), (check,))[0].all():

@@ -33,6 +33,7 @@ from recommendations.services.learning.interests import (
     decay_factor,
 )
 from recommendations.services.learning.popularity import count_interactions
+from recommendations.services.learning.store_interactions import NEGATIVE_KINDS
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 from recommendations.stores.relational_viewers import find_consenting, is_known_adult
 from recommendations.stores.row_locks import lock_members
@@ -49,16 +50,23 @@ MAX_VECTOR_WAIT = timedelta(hours=1)
 
 @wiring.pin_embedding_models
 def learn_interactions(*, member_ids: Sequence[int], now: datetime) -> int:
-    """Learn the pending interactions of these members, after unlearning undone ones. Return how many were learned."""
+    """
+    Learn the pending interactions of these members, after unlearning undone ones. Return how many were learned.
+
+    The slates of a member who only hid posts are not retired: the page stays, without these posts, until the slate is
+    built again.
+    """
     count = 0
+    changed: set[int] = set()
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         batch = member_ids[start : start + MEMBERS_PER_TRANSACTION]
         unlearn_undone(member_ids=members_with_undos(batch), now=now)
         while learned := learn_batch(batch, now):
-            count += learned
-            if learned < INTERACTIONS_PER_TRANSACTION:
+            count += len(learned)
+            changed.update(row.member_id for row in learned if row.kind not in NEGATIVE_KINDS)
+            if len(learned) < INTERACTIONS_PER_TRANSACTION:
                 break
-    invalidate.retire_slates(member_ids)
+    invalidate.retire_slates(sorted(changed))
     return count
 
 
@@ -160,14 +168,14 @@ def unlearn_member(member_id: int, now: datetime) -> int:
 
 
 @write_transaction
-def learn_batch(member_ids: Sequence[int], now: datetime) -> int:
-    """Learn the oldest pending interactions of these members in one transaction. Return how many were learned."""
+def learn_batch(member_ids: Sequence[int], now: datetime) -> list[Interaction]:
+    """Learn the oldest pending interactions of these members in one transaction. Return them."""
     # Lock the members' rows in a fixed order: two workers neither learn an interaction twice nor deadlock.
     lock_members(member_ids)
     unlearned = learnable_interactions(now).filter(member_id__in=member_ids)
     interactions = list(unlearned.select_related("post").order_by("occurred_at", "id")[:INTERACTIONS_PER_TRANSACTION])
     if not interactions:
-        return 0
+        return []
     counted = select_counted(interactions, now)
     consented = select_consented(member_ids, counted)
     update_profiles(consented, now)
@@ -177,7 +185,7 @@ def learn_batch(member_ids: Sequence[int], now: datetime) -> int:
     ignored_ids = [row.pk for row in interactions if row.pk not in counted_ids]
     Interaction.objects.filter(pk__in=counted_ids).update(is_learned=True)
     Interaction.objects.filter(pk__in=ignored_ids).update(is_learned=True, is_ignored=True)
-    return len(interactions)
+    return interactions
 
 
 def select_consented(member_ids: Sequence[int], interactions: Sequence[Interaction]) -> dict[int, list[Interaction]]:

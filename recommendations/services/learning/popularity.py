@@ -1,28 +1,54 @@
 """
 Count interactions in the popularity of their posts, in total and by region.
 
-Every sum always equals what `bound_weights` gives for all learned interactions of each member with the post, whatever
-the order in which they were learned and undone. So a change of a member's interactions adds the difference of both
-states: a late event or an undo may change what the member's other interactions add.
+What one member adds is bounded three times (`stores/popularity_sums.py` has the bounds): on one post; on all posts of
+one author on one day; on all posts on one day. The days are those of the interactions, in UTC. A group of members who
+like one author's posts in a short time is damped with each of its members, whoever else is in the group.
+
+Every sum always equals what `weigh_rows` gives for all learned interactions of each member, whatever the order in which
+they were learned and undone. So a change of a member's interactions adds the difference of both states: a late event or
+an undo may change what the member's other interactions of the same days add.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import reduce
+from operator import or_
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from django.db.models import Q, QuerySet
 
 from recommendations.contracts import MIN_POSITIVE_WEIGHT, POPULARITY_SUMS
-from recommendations.models import Interaction, Member, PostStats, RegionStats
+from recommendations.models import DampedEngagement, Interaction, Member, PostStats, RegionStats
 from recommendations.services import wiring
 from recommendations.stores.bulk import update_columns
-from recommendations.stores.popularity_sums import HalfLives, add_to_sums, bound_weights
+from recommendations.stores.popularity_sums import (
+    MAX_AUTHOR_DAY_WEIGHT,
+    MAX_DAY_WEIGHT,
+    MAX_MEMBER_WEIGHT,
+    HalfLives,
+    add_to_sums,
+    bound_weights,
+    scale_weights,
+)
 
 NEVER = datetime.fromtimestamp(0, UTC)
 """The time of sums to which nothing has been added."""
+LISTED_SHARE = 0.5
+"""The admin lists what a member added if less than this share of it counts."""
+DAYS_PER_QUERY = 50
+"""Days that one query reads. Changes the speed."""
+COLUMNS = ("occurred_at", "id", "member_id", "post_id", "kind", "post__author_id")
+
+Pair = tuple[int, int]
+"""A member and a post."""
+MemberDay = tuple[int, date]
+"""A member and a day in UTC."""
+Key = TypeVar("Key", bound=Hashable)
 
 
 class LearnedRow(NamedTuple):
@@ -33,6 +59,22 @@ class LearnedRow(NamedTuple):
     member_id: int
     post_id: int
     kind: str
+    author_id: int
+
+    @property
+    def pair(self) -> Pair:
+        """The member and the post."""
+        return self.member_id, self.post_id
+
+    @property
+    def member_day(self) -> MemberDay:
+        """The member and the day."""
+        return self.member_id, self.occurred_at.astimezone(UTC).date()
+
+    @property
+    def author_day(self) -> tuple[int, date, int]:
+        """The member, the day and the author."""
+        return (*self.member_day, self.author_id)
 
 
 class SumChange(NamedTuple):
@@ -55,65 +97,193 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     if not interactions:
         return
     policy = wiring.control_policy()
-    changes = find_changes(interactions, policy.popularity_weights, sign)
-    count_posts(interactions, changes, policy.interaction_weights, policy.popularity_half_lives, now, sign)
-    count_regions(changes, policy.popularity_half_lives, now)
-
-
-def find_changes(interactions: Sequence[Interaction], weights: Mapping[str, float], sign: int) -> list[SumChange]:
-    """Return the changes of the sums if *interactions* are added to what is learned, or removed with a *sign* of -1."""
-    of_these = {LearnedRow(row.occurred_at, row.pk, row.member_id, row.post_id, row.kind) for row in interactions}
-    pairs = {(row.member_id, row.post_id) for row in of_these}
-    learned = Interaction.objects.filter(
-        is_learned=True,
-        is_ignored=False,
-        member__in={member for member, _ in pairs},
-        post__in={post for _, post in pairs},
-    )
-    rows = (LearnedRow(*row) for row in learned.order_by().values_list(*LearnedRow._fields))
-    before = {row for row in rows if (row.member_id, row.post_id) in pairs}
+    of_these = {
+        LearnedRow(row.occurred_at, row.pk, row.member_id, row.post_id, row.kind, row.post.author_id)
+        for row in interactions
+    }
+    days, before = find_affected(of_these)
     after = before | of_these if sign > 0 else before - of_these
-    weights_before, weights_after = bound_rows(before, weights), bound_rows(after, weights)
+    weighed_before, weighed_after = (weigh_rows(rows, policy.popularity_weights) for rows in (before, after))
+    changes = find_changes(weighed_before, weighed_after, days)
+    positive_changes = count_positive(after, policy.interaction_weights)
+    positive_changes.subtract(count_positive(before, policy.interaction_weights))
+    counts = Counter(row.post_id for row in interactions)
+    count_posts(counts, positive_changes, changes, policy.popularity_half_lives, now, sign)
+    count_regions(changes, policy.popularity_half_lives, now)
+    list_damped(weighed_after, {row.pair for row in of_these}, days, now)
+
+
+def find_affected(of_these: set[LearnedRow]) -> tuple[set[MemberDay], set[LearnedRow]]:
+    """
+    Return the days on which a change by these rows may affect what members add, and the learned rows that decide it.
+
+    Those are all rows of the members on these days, and all others of the same members with the same posts.
+    """
+    same_pairs = find_learned({row.pair for row in of_these})
+    days = {row.member_day for row in same_pairs | of_these}
+    of_days = find_learned_on(days)
+    return days, find_learned({row.pair for row in of_days | of_these})
+
+
+def find_learned(pairs: Collection[Pair]) -> set[LearnedRow]:
+    """Return the learned interactions of these members with these posts."""
+    learned = learned_interactions({member for member, _ in pairs}).filter(post__in={post for _, post in pairs})
+    return {row for row in read_rows(learned) if row.pair in pairs}
+
+
+def find_learned_on(days: Collection[MemberDay]) -> set[LearnedRow]:
+    """Return the learned interactions of these members on these days."""
+    by_day: dict[date, set[int]] = defaultdict(set)
+    for member_id, day in days:
+        by_day[day].add(member_id)
+    found: set[LearnedRow] = set()
+    all_days = sorted(by_day)
+    for start in range(0, len(all_days), DAYS_PER_QUERY):
+        one_of = all_days[start : start + DAYS_PER_QUERY]
+        ranges = reduce(or_, (Q(occurred_at__gte=start_of(day), occurred_at__lt=start_of(day, 1)) for day in one_of))
+        members = set().union(*(by_day[day] for day in one_of))
+        found |= {row for row in read_rows(learned_interactions(members).filter(ranges)) if row.member_day in days}
+    return found
+
+
+def start_of(day: date, later: int = 0) -> datetime:
+    """Return when the day begins that is *later* days after *day*, in UTC."""
+    return datetime.combine(day + timedelta(days=later), time(), UTC)
+
+
+def learned_interactions(member_ids: Collection[int]) -> QuerySet[Interaction]:
+    """Return the interactions of these members that the sums include."""
+    return Interaction.objects.filter(is_learned=True, is_ignored=False, member__in=member_ids).order_by()
+
+
+def read_rows(interactions: QuerySet[Interaction]) -> Iterable[LearnedRow]:
+    """Return the rows of these interactions."""
+    return (LearnedRow(*row) for row in interactions.values_list(*COLUMNS))
+
+
+class Weighing(NamedTuple):
+    """Rows in the order of time, and the weight of each after each bound."""
+
+    rows: list[LearnedRow]
+    given: list[float]
+    """By the kind of interaction."""
+    of_post: list[float]
+    """After the bound on one post."""
+    of_author: list[float]
+    """After the bound on the posts of one author on one day."""
+    counted: list[float]
+    """After the bound on all posts on one day: what the row adds."""
+
+
+def weigh_rows(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> Weighing:
+    """
+    Return what each of *rows* adds to the sums of its post.
+
+    The rows are all of each member with the post, and all of the member on the days that the caller looks at.
+    """
+    ordered = sorted(rows)
+    given = [weights[row.kind] for row in ordered]
+    of_post = bound_weights((row.pair for row in ordered), given)
+    of_author = scale_weights([row.author_day for row in ordered], of_post, MAX_AUTHOR_DAY_WEIGHT)
+    counted = scale_weights([row.member_day for row in ordered], of_author, MAX_DAY_WEIGHT)
+    return Weighing(ordered, given, of_post, of_author, counted)
+
+
+def find_changes(before: Weighing, after: Weighing, days: Collection[MemberDay]) -> list[SumChange]:
+    """Return the changes of the sums from one state to another. Only rows of *days* can have changed."""
+    added = dict(zip(before.rows, before.counted, strict=True))
+    adds = dict(zip(after.rows, after.counted, strict=True))
     return [
         SumChange(row.post_id, row.member_id, row.occurred_at, change)
-        for row in sorted(before | after)
-        if (change := weights_after.get(row, 0.0) - weights_before.get(row, 0.0))
+        for row in sorted(added.keys() | adds.keys())
+        if row.member_day in days
+        if (change := adds.get(row, 0.0) - added.get(row, 0.0))
     ]
 
 
-def bound_rows(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> dict[LearnedRow, float]:
-    """Return what each of *rows* adds to the sums of its post, if these are all of a member's with the post."""
-    ordered = sorted(rows)
-    added = bound_weights(((row.member_id, row.post_id) for row in ordered), (weights[row.kind] for row in ordered))
-    return dict(zip(ordered, added, strict=True))
+def count_positive(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> Counter[int]:
+    """Return how many members have a positive interaction with each post."""
+    pairs = {row.pair for row in rows if weights[row.kind] >= MIN_POSITIVE_WEIGHT}
+    return Counter(post_id for _, post_id in pairs)
 
 
 def count_posts(
-    interactions: Sequence[Interaction],
+    counts: Counter[int],
+    positive_changes: Counter[int],
     changes: Sequence[SumChange],
-    weights: Mapping[str, float],
     half_lives: HalfLives,
     now: datetime,
     sign: int,
 ) -> None:
     """Change the sums and the counts of posts. Locks their rows in the order of their ids."""
-    counts = Counter(row.post_id for row in interactions)
-    positive_counts = Counter(row.post_id for row in interactions if weights[row.kind] >= MIN_POSITIVE_WEIGHT)
-    missing = counts.keys() - set(PostStats.objects.filter(pk__in=counts).values_list("pk", flat=True))
+    post_ids = counts.keys() | {change.post_id for change in changes}
+    missing = post_ids - set(PostStats.objects.filter(pk__in=post_ids).values_list("pk", flat=True))
     # Create missing rows before locking: two workers that create the same row would overwrite each other's sums.
     PostStats.objects.bulk_create(
         [PostStats(post_id=post_id, summed_at=NEVER, changed_at=now) for post_id in sorted(missing)],
         ignore_conflicts=True,
     )
-    locked = PostStats.objects.select_for_update().filter(pk__in=counts).order_by("pk")
+    locked = PostStats.objects.select_for_update().filter(pk__in=post_ids).order_by("pk")
     rows = list(locked.values_list("pk", "interaction_count", "positive_count", "summed_at", *POPULARITY_SUMS))
     ids = [row[0] for row in rows]
     columns = {
         "interaction_count": [max(row[1] + sign * counts[row[0]], 0) for row in rows],
-        "positive_count": [max(row[2] + sign * positive_counts[row[0]], 0) for row in rows],
+        "positive_count": [max(row[2] + positive_changes[row[0]], 0) for row in rows],
         **add_changes(rows, ids, changes, [change.post_id for change in changes], half_lives),
     }
     update_columns(PostStats, ids, columns, {"changed_at": now})
+
+
+def list_damped(after: Weighing, pairs: Collection[Pair], days: Collection[MemberDay], now: datetime) -> None:
+    """List again what the members of *pairs* and *days* added and how much of it counts, for the admin."""
+    listed = DampedEngagement.objects.filter(member__in={member_id for member_id, _ in days})
+    outdated = [
+        pk
+        for pk, member_id, post_id, day in listed.values_list("pk", "member_id", "post_id", "day")
+        if ((member_id, post_id) in pairs if post_id else (member_id, day) in days)
+    ]
+    DampedEngagement.objects.filter(pk__in=outdated).delete()
+    DampedEngagement.objects.bulk_create(find_damped(after, pairs, days, now))
+
+
+def find_damped(
+    after: Weighing, pairs: Collection[Pair], days: Collection[MemberDay], now: datetime
+) -> list[DampedEngagement]:
+    """Return a row for each bound that leaves less than `LISTED_SHARE` of what a member added."""
+    last_days = {row.pair: row.member_day[1] for row in after.rows}
+    of_posts = add_up((row.pair, weight) for row, weight in zip(after.rows, after.given, strict=True))
+    of_authors = add_up((row.author_day, weight) for row, weight in zip(after.rows, after.of_post, strict=True))
+    of_days = add_up((row.member_day, weight) for row, weight in zip(after.rows, after.of_author, strict=True))
+    found: list[tuple[dict[str, Any], float, float]] = [
+        *(
+            ({"member_id": member, "post_id": post, "day": last_days[member, post]}, given, MAX_MEMBER_WEIGHT)
+            for (member, post), given in of_posts.items()
+            if (member, post) in pairs
+        ),
+        *(
+            ({"member_id": member, "day": day, "author_id": author}, given, MAX_AUTHOR_DAY_WEIGHT)
+            for (member, day, author), given in of_authors.items()
+            if (member, day) in days
+        ),
+        *(
+            ({"member_id": member, "day": day}, given, MAX_DAY_WEIGHT)
+            for (member, day), given in of_days.items()
+            if (member, day) in days
+        ),
+    ]
+    return [
+        DampedEngagement(**subject, given=given, counted=bound, changed_at=now)
+        for subject, given, bound in found
+        if bound < LISTED_SHARE * given
+    ]
+
+
+def add_up(weights: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    """Return the sum of the weights of each key."""
+    sums: dict[Key, float] = defaultdict(float)
+    for key, weight in weights:
+        sums[key] += weight
+    return sums
 
 
 def count_regions(changes: Sequence[SumChange], half_lives: HalfLives, now: datetime) -> None:

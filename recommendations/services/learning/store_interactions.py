@@ -90,7 +90,8 @@ def store_interactions(
         store_seen(seen["member_id"], seen["post_id"], seen["occurred_at"])
         store_follows(select_rows(rows, is_effective & is_follow), authors, now, approves_follows=approves_follows)
         store_negative_feedback(select_rows(rows, is_effective & is_negative), sender)
-        affected = select_rows(rows, is_effective & (is_follow | is_negative))
+        # The final check drops a hidden post from a cached slate, whose other posts stay where they are.
+        affected = select_rows(rows, is_effective & (is_follow | has_target(rows)))
         invalidate.invalidate_slates(*np.unique(affected["member_id"]).tolist())
     effective = select_rows(rows, is_effective)
     return StoredInteractions(is_new, np.unique(effective["member_id"]).tolist())
@@ -168,8 +169,8 @@ def store_negative_feedback(rows: Rows, sender: Sender) -> None:
         "created_at": rows["occurred_at"],
     }
     insert_columns(NegativeFeedback, columns, {"target": FeedbackTarget.POST.value, "sender": sender.value})
-    has_target = rows["target"] != "" if "target" in rows else np.zeros(len(rows["event_id"]), np.bool_)
-    targeted_keys = set(zip(rows["event_id"][has_target], rows["member_id"][has_target].tolist(), strict=True))
+    targeted_rows = select_rows(rows, has_target(rows))
+    targeted_keys = set(zip(targeted_rows["event_id"], targeted_rows["member_id"].tolist(), strict=True))
     for event_ids in split_into_queries({event_id for event_id, _ in targeted_keys}):
         # No joins: before a new table is analyzed, SQLite may plan a join as a scan of all interactions.
         same_ids = Interaction.objects.filter(event_id__in=event_ids, sender=sender).prefetch_related("post", "member")
@@ -177,6 +178,12 @@ def store_negative_feedback(rows: Rows, sender: Sender) -> None:
         feedback = [build_target_feedback(row) for row in targeted if is_after_reset(row)]
         # A profile file may have brought the same feedback.
         NegativeFeedback.objects.bulk_create([row for row in feedback if row is not None], ignore_conflicts=True)
+
+
+def has_target(rows: Rows) -> BoolArray:
+    """Return the mask (n,) of the interactions with a target."""
+    count = len(rows["event_id"])
+    return np.array(rows["target"] != "", np.bool_) if "target" in rows else np.zeros(count, np.bool_)
 
 
 def is_after_reset(row: Interaction) -> bool:

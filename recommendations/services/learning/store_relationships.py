@@ -33,6 +33,7 @@ from recommendations.stores.row_locks import lock_members
 
 FOLLOW, FOLLOW_REQUEST = Relationship.Kind.FOLLOW.value, Relationship.Kind.FOLLOW_REQUEST.value
 BLOCK = Relationship.Kind.BLOCK.value
+MUTE = Relationship.Kind.MUTE.value
 FOLLOW_KINDS = (FOLLOW, FOLLOW_REQUEST)
 IDS_PER_QUERY = 10_000
 """Maximum number of ids in a query. Changes the speed."""
@@ -64,7 +65,8 @@ def store_relationships(columns: Mapping[str, Column], *, approves_follows: bool
         stored_count = insert_columns(Relationship, rows) + approved_count
         end_follows_between(blocks)
         if stored_count:
-            invalidate_pairs(pairs_of(select(rows, rows["kind"] != FOLLOW_REQUEST)))
+            # The final check drops the posts of a muted author from cached slates, whose other posts stay in place.
+            invalidate_pairs(pairs_of(select(rows, [kind not in (FOLLOW_REQUEST, MUTE) for kind in rows["kind"]])))
     return stored_count
 
 

@@ -18,6 +18,7 @@ from flags.services import erasure
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import Sensitivity
 from recommendations.models import (
+    DampedEngagement,
     FeedRequest,
     Interaction,
     InterestProfile,
@@ -104,6 +105,10 @@ def collect_member_data(member: Member) -> dict[str, Any]:
         "seen": select_columns(SeenPost.objects.filter(member=member), "seen_at", post_id="post__external_id"),
         "negative_feedback": select_columns(
             NegativeFeedback.objects.filter(member=member), "target", "created_at", post_id="post__external_id"
+        ),
+        "damped_engagement": select_columns(
+            DampedEngagement.objects.filter(member=member),
+            "day", "given", "counted", post_id="post__external_id", author_id="author__external_id",
         ),
         "interests": [export_interests(profile) for profile in InterestProfile.objects.filter(member=member)],
         "reactions": [export_reactions(row) for row in ReactionHistory.objects.filter(member=member)],

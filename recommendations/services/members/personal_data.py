@@ -131,6 +131,11 @@ TABLES: dict[str, Table] = {
         owner="member", kept_until="SEEN_RETENTION_DAYS without an interaction, or the post or the member is erased",
         export="seen",
     ),
+    "recommendations.DampedEngagement": Table(
+        columns(none="id changed_at", member_key="member author", activity="post day given counted"),
+        owner="member", kept_until="SERVED_RETENTION_DAYS, or the post or either member is erased",
+        export="damped_engagement",
+    ),
     # What is learned from it
     "recommendations.InterestProfile": Table(
         columns(

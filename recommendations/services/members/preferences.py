@@ -33,6 +33,7 @@ MEMBER_FIELDS = frozenset({"languages", "region"})
 PRIVACY_FIELDS = frozenset(
     {"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags", "interest_tags"}
 )
+MUTE_FIELDS = frozenset({"muted_words", "muted_tags"})
 STRICTEST_SETTINGS = {"is_private": True}
 """
 The settings of a member without a `PrivacySettings` row, beside the defaults. Each stays in force until the member
@@ -110,14 +111,25 @@ def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime
         member=member, defaults={**STRICTEST_SETTINGS, "changed_at": now}
     )
     values = {name: changes[name] for name in PRIVACY_FIELDS & set(changes)}
+    mutes_only = only_adds_mutes(settings, changes)
     if "sensitivity" in values:
         values["sensitivity"] = Sensitivity[values["sensitivity"].upper()].value
     PrivacySettings.objects.filter(pk=settings.pk).update(**values, changed_at=now)
     if values.get("is_personalized", settings.is_personalized) != settings.is_personalized:
         delete_learned_interests(member.pk, now)
     approve_requests_of_open_accounts([member.pk])
-    invalidate.invalidate_slates(member.pk)
+    if not mutes_only:
+        invalidate.invalidate_slates(member.pk)
     return read_preferences(member_id=member_id)
+
+
+def only_adds_mutes(settings: PrivacySettings, changes: Mapping[str, Any]) -> bool:
+    """
+    Return whether *changes* only mute more words or tags.
+
+    The final check drops such posts from a cached slate, whose other posts stay where they are.
+    """
+    return set(changes) <= MUTE_FIELDS and all(set(getattr(settings, name)) <= set(changes[name]) for name in changes)
 
 
 @write_transaction

@@ -4,6 +4,9 @@ Cursors: opaque texts that name a position in a feed and the slates whose posts 
 A cached slate may be lost between two pages. The next page then comes from a new slate, without the posts that earlier
 pages served. So a cursor names every slate that the reader went through, and how far. A cursor grants no access: the
 slates that it names are read from the reader's own slates only.
+
+The posts of a slate, and those that the reader had passed before it, are kept before its first page is served
+(`records.keep_slate`). So the posts that a cursor has passed are known even if no worker has recorded a slate yet.
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ import numpy as np
 
 from recommendations.contracts import EMPTY_IDS, Int64Array
 from recommendations.models import FeedRequest
+from recommendations.services import wiring
 from recommendations.services.errors import InvalidRequest
+from recommendations.services.serving.records import slate_row
 
 STEP_BYTES = 18
 """Bytes of one step: 16 of the request id, 2 of the offset."""
 MAX_STEPS = 20
-"""Slates that a cursor names, newest last. Posts of earlier slates may be served again. Changes the answer."""
+"""Slates that a cursor names, newest last. What was passed before them is kept with the newest."""
 
 CursorStep = tuple[UUID, int]
 """The request id of a slate, and how many of its picks the reader has passed."""
@@ -84,16 +89,31 @@ def find_passed_posts(position: CursorPosition, member_id: int, slates: Mapping[
     """
     Return the posts that the member has passed before *position*.
 
-    *slates* are the post ids of slates that the caller already has, by request id. The others are read from the
-    database, where a slate is written about a second after it was served.
+    *slates* are the post ids of slates that the caller already has, by request id. The others are those that were kept
+    when they were served, or rows of the database. A slate that was kept has the posts of all steps before it.
     """
-    offsets = dict(position.steps)
-    missing = set(offsets) - set(slates)
-    rows = FeedRequest.objects.filter(pk__in=missing, member_id=member_id).values_list("pk", "post_ids")
-    known_slates = dict(slates) | {pk: np.frombuffer(bytes(post_ids), "<i8") for pk, post_ids in rows}
-    passed = [known_slates[pk][:offset] for pk, offset in offsets.items() if pk in known_slates]
-    return PassedPosts(
-        post_ids=np.unique(np.concatenate(passed)) if passed else EMPTY_IDS,
-        known_steps=tuple(step for step in position.steps if step[0] in known_slates),
-        unknown_count=sum(offset for request_id, offset in position.steps if request_id not in known_slates),
-    )
+    steps = dict(position.steps)
+    served = wiring.slate_cache().get_served(member_id, list(steps))
+    known_slates = {id: row_post_ids(slate_row(kept.record)) for id, kept in served.items()} | dict(slates)
+    missing = set(steps) - set(known_slates)
+    if missing:
+        rows = FeedRequest.objects.filter(pk__in=missing, member_id=member_id)
+        known_slates |= {row.pk: row_post_ids(row) for row in rows.only("pk", "post_ids")}
+    passed, known_steps, unknown_count = [EMPTY_IDS], [], 0
+    is_complete = False
+    for request_id, offset in reversed(steps.items()):
+        if request_id in known_slates:
+            passed.append(known_slates[request_id][:offset])
+        elif not is_complete:
+            unknown_count += offset
+            continue
+        known_steps.append((request_id, offset))
+        if request_id in served:
+            passed.append(served[request_id].earlier_post_ids)
+            is_complete = True
+    return PassedPosts(np.unique(np.concatenate(passed)), tuple(reversed(known_steps)), unknown_count)
+
+
+def row_post_ids(row: FeedRequest) -> Int64Array:
+    """Return the posts (n,) of a slate's row."""
+    return np.frombuffer(bytes(row.post_ids), "<i8")

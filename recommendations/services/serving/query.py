@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import uuid4
 
+from django.conf import settings
 from django.db import DatabaseError
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
@@ -201,7 +202,12 @@ def load_history(query: Query, viewer: Viewer, assignment: EngineAssignment) -> 
     prefetch = prefetch_facts(pk=viewer.id, has_history=is_ranked)
     fatigue = Affinity()
     if is_ranked:  # Redis is read while the database answers
-        fatigue = wiring.served_history().fatigue(viewer.id, query.now, query.policy.fatigue_half_life_hours * 3600)
+        half_life_seconds = query.policy.fatigue_half_life_hours * 3600
+        # While a slate is fresh, its pages are served again as they are. So a page of that age has no fatigue either:
+        # a slate that is built again earlier, because something changed, has the same posts.
+        fatigue = wiring.served_history().fatigue(
+            viewer.id, query.now, half_life_seconds, settings.ENV.slate_fresh_seconds
+        )
     query, viewer = refresh_query(query, viewer, assignment, prefetch)
     if not query.uses_history:
         return query, viewer

@@ -37,7 +37,6 @@ from time import perf_counter
 import numpy as np
 
 from recommendations.contracts import NON_PERSONALIZED, Query, Slate
-from recommendations.models import FeedRequest
 from recommendations.services import wiring
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.serving import records
@@ -71,6 +70,8 @@ from recommendations.stores.resident_facts import Prefetch
 
 FEEDS = ("discovery", "following", "trending", "non_personalized")
 MAX_LIMIT = 100
+MAX_ALTERNATIVES = 5
+"""Slates to build for one page after one without any pick that passed the final check. Changes the answer."""
 
 
 @count_failures
@@ -90,9 +91,9 @@ def recommend(
     """
     Return up to *limit* posts of *feed* for the member, after the position of *cursor*.
 
-    *explain* adds score parts; those of a cached slate are available a second after it was built. *filters* accept only
-    some posts, in this request only. *assignment* replaces what the flag gives. *prefetch* is the result of
-    `prefetch_facts`, if the caller could send the queries earlier. Raises a `ServiceError`.
+    *explain* adds score parts. *filters* accept only some posts, in this request only. *assignment* replaces what the
+    flag gives. *prefetch* is the result of `prefetch_facts`, if the caller could send the queries earlier. Raises a
+    `ServiceError`.
     """
     started_at = perf_counter()
     validate_request(feed, limit)
@@ -117,7 +118,12 @@ def recommend(
 
     # Moment 3: run the final check on current facts. If no pick passes, an alternative slate may have others.
     served = check_page(query, position, viewer, assignment, limit=limit, explain=explain)
-    if not served.checked.positions and (alternative := find_alternative(position, query, assignment, viewer)):
+    for _ in range(MAX_ALTERNATIVES):
+        if served.checked.positions:
+            break
+        alternative = find_alternative(served.position, query, assignment, viewer)
+        if alternative is None:
+            break
         served = check_page(query, alternative, viewer, assignment, limit=limit, explain=explain)
 
     # Bookkeeping.
@@ -174,17 +180,17 @@ def check_page(
         position.slate_source.save()
         query, viewer = refresh_query(query, viewer, assignment, prefetch)
     elif explain:
-        slate = add_recorded_parts(slate)
+        slate = add_recorded_parts(slate, viewer)
     checked = run_final_check(query, slate, viewer, position.offset, limit, prefetch)
     return CheckedPage(build_page(query, slate, position, checked, explain=explain), position, checked)
 
 
-def add_recorded_parts(slate: Slate) -> Slate:
-    """Return a cached slate with the score parts that were recorded when it was built, if the record is written yet."""
-    recorded = FeedRequest.objects.filter(pk=slate.request_id).values_list("part_names", "parts", "post_ids").first()
-    if recorded is None or bytes(recorded[2]) != slate.post_ids.astype("<i8").tobytes():
+def add_recorded_parts(slate: Slate, viewer: Viewer) -> Slate:
+    """Return a cached slate with the score parts that were recorded when it was built."""
+    row, _ = records.find_slate_row(slate.request_id, viewer.id)
+    if row is None or bytes(row.post_ids) != slate.post_ids.astype("<i8").tobytes():
         return slate
-    names, parts = recorded[0], np.frombuffer(bytes(recorded[1]), "<f4")
+    names, parts = row.part_names, np.frombuffer(bytes(row.parts), "<f4")
     return replace(slate, part_names=tuple(names), parts=parts.reshape(len(slate), len(names)))
 
 
@@ -208,8 +214,11 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
 
 
 def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str | None:
-    """Return the cursor of the next page. None at the end of a slate that is not full."""
-    is_full = query.feed in FEEDS and len(position.slate) >= query.size
+    """Return the cursor of the next page. None at the end of a slate that is not full, and for what has one page."""
+    if query.feed not in FEEDS:
+        return None
+    full_size = min(query.size, query.policy.followed_candidates) if query.feed == "following" else query.size
+    is_full = len(position.slate) >= max(full_size, 1)
     if not is_full and next_offset >= len(position.slate):
         return None
     return write_cursor(position.slate.request_id, next_offset, position.earlier_steps)
@@ -234,7 +243,7 @@ def record_request(
     seconds = perf_counter() - started_at
     slate_source, count = served.position.slate_source, len(served.checked.positions)
     slate_records = (
-        build_slate_records(slate_source, served, 1000 * seconds) if isinstance(slate_source, FreshSlate) else []
+        build_slate_records(slate_source, served, 1000 * seconds, now) if isinstance(slate_source, FreshSlate) else []
     )
     queue_page_records(slate_records, served, assignment, now.timestamp())
     outcome = cache_outcome(slate_source)
@@ -252,10 +261,23 @@ def cache_outcome(slate_source: CachedSlate | FreshSlate) -> str:
     return "stale" if slate_source.is_stale else "hit"
 
 
-def build_slate_records(fresh: FreshSlate, served: CheckedPage, duration_ms: float) -> list[bytes]:
-    """Return the record of a fresh slate and, for some requests, of the inputs that it was ranked from."""
-    slate = fresh.slate
-    slate_records = records.slate_records(slate, served.checked.viewer.id, served.page.feed, duration_ms)
+def build_slate_records(fresh: FreshSlate, served: CheckedPage, duration_ms: float, now: datetime) -> list[bytes]:
+    """
+    Return the record of a fresh slate and, for some requests, of the inputs that it was ranked from.
+
+    The slate is also kept for the requests that come before a worker has written the record.
+    """
+    slate, viewer_id = fresh.slate, served.checked.viewer.id
+    slate_records = records.slate_records(slate, viewer_id, served.page.feed, duration_ms)
+    for record in slate_records:
+        records.keep_slate(
+            slate,
+            viewer_id,
+            record,
+            earlier_post_ids=fresh.earlier_post_ids,
+            page_post_ids=served.checked.post_ids,
+            now=now,
+        )
     if fresh.trace.inputs and has_stored_inputs(slate.request_id):
         packed = pack_inputs(*fresh.trace.inputs)
         slate_records.append(records.inputs_record(slate.request_id, slate.built_at, packed))

@@ -21,14 +21,14 @@ from uuid import UUID
 import numpy as np
 from celery.signals import task_postrun
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import F
 
 from flags.experiments.exposures import UnitExposure, record_exposures
 from flags.experiments.rules import ExposedVariant
 from monitoring.transactions import write_transaction
 from recommendations import task_queue
-from recommendations.contracts import POPULARITY_SUMS, Slate
+from recommendations.contracts import EMPTY_IDS, POPULARITY_SUMS, Int64Array, ServedSlate, Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.services import wiring
 from recommendations.stores.bulk import insert_new_rows
@@ -87,6 +87,44 @@ def slate_record(slate: Slate, member_id: int, feed: str, duration_ms: float) ->
     head = SLATE_HEAD.pack(member_id, duration_ms, len(packed)) + len(names).to_bytes(2, "little")
     tail = slate.trained_model_id.to_bytes(8, "little") + slate.contributions
     return SLATE + head + names + packed + slate.parts.astype("<f4").tobytes() + tail
+
+
+def keep_slate(
+    slate: Slate,
+    member_id: int,
+    record: bytes,
+    *,
+    earlier_post_ids: Int64Array = EMPTY_IDS,
+    page_post_ids: Sequence[int] = (),
+    now: datetime,
+) -> None:
+    """
+    Keep a slate that is about to be served, at once: its *record*, and the posts before it and on its first page.
+
+    A worker may record the slate much later. Until then, a cursor that continues after this slate and an explanation of
+    it use what is kept here. If the cache does not store it, the slate is recorded in the database now, unless the
+    member does not exist any more.
+    """
+    served = ServedSlate(record, earlier_post_ids, np.array(page_post_ids, np.int64))
+    if wiring.slate_cache().add_served(member_id, slate.request_id, served):
+        return
+    try:
+        write_batch([record], now)
+    except DatabaseError:
+        log.exception("served_slate_not_stored", extra={"request_id": str(slate.request_id)})
+
+
+def find_slate_row(request_id: UUID, member_id: int) -> tuple[FeedRequest | None, Int64Array]:
+    """
+    Return the row of a slate of this member, and the posts (n,) of its first page if no worker has recorded it yet.
+
+    The row of a slate that is not recorded yet is not in the database. None: there is no such slate.
+    """
+    row = FeedRequest.objects.filter(pk=request_id, member_id=member_id).first()
+    if row is not None:
+        return row, EMPTY_IDS
+    served = wiring.slate_cache().get_served(member_id, [request_id]).get(request_id)
+    return (slate_row(served.record), served.page_post_ids) if served else (None, EMPTY_IDS)
 
 
 def inputs_record(request_id: UUID, now: float, packed: bytes) -> bytes:

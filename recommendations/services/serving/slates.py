@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from uuid import uuid4
@@ -19,7 +19,7 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError
 
-from recommendations.contracts import Int64Array, Query, Slate
+from recommendations.contracts import EMPTY_IDS, Int64Array, Query, Slate
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable
@@ -55,6 +55,8 @@ class FreshSlate:
     """How it was built."""
     put: Callable[[], None] | None = None
     """Puts it into the slate cache; None if it must not be cached."""
+    earlier_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    """(n,) sorted; the posts that the reader had passed before it."""
 
     def save(self) -> None:
         """Put the slate into the slate cache, if it may be cached."""
@@ -137,6 +139,7 @@ def resume(query: Query, assignment: EngineAssignment, viewer: Viewer, after: Cu
     passed = find_passed_posts(after, viewer.id, {id: slate.post_ids for id, slate in cached.items()})
     query = exclude_posts(query, passed.post_ids)
     fresh = build_fresh_slate(query, assignment, viewer, feed_key=query.feed_key + CONTINUATION, epoch=epoch)
+    fresh = replace(fresh, earlier_post_ids=passed.post_ids)
     # The posts of an unknown slate cannot be excluded. Skipping as many posts is the closest, and paging still ends.
     return SlatePosition(fresh, min(passed.unknown_count, len(fresh.slate)), passed.known_steps)
 
@@ -147,20 +150,31 @@ def find_alternative(
     """
     Return a fresh slate to replace a slate without any pick that passed the final check; None if there are no others.
 
-    The rejected posts are excluded, so that the new slate has other posts.
+    The rejected posts are excluded, so that the new slate has other posts. They count as passed: the pages after it do
+    not come back to them.
     """
     rejected = position.post_ids(len(position.slate))
     is_exhausted = isinstance(position.slate_source, FreshSlate) and len(position.slate) < query.size
     if not len(rejected) or is_exhausted:
         return None
-    after = position.cursor_position
-    passed = find_passed_posts(after, viewer.id, {after.request_id: position.slate.post_ids})
-    query = exclude_posts(replace(query, request_id=uuid4()), np.union1d(passed.post_ids, rejected))
-    is_start = after.offset == 0 and not after.earlier_steps
+    passed_ids, known_steps = find_passed_before(position, viewer)
+    passed_ids = np.union1d(passed_ids, rejected)
+    query = exclude_posts(replace(query, request_id=uuid4()), passed_ids)
+    is_start = position.offset == 0 and not position.earlier_steps
     feed_key = query.feed_key if is_start else query.feed_key + CONTINUATION
     epoch = wiring.slate_cache().epoch(viewer.id)
     fresh = build_fresh_slate(query, assignment, viewer, feed_key=feed_key, epoch=epoch)
-    return SlatePosition(fresh, earlier_steps=() if is_start else passed.known_steps)
+    fresh = replace(fresh, earlier_post_ids=passed_ids)
+    return SlatePosition(fresh, earlier_steps=() if is_start else known_steps)
+
+
+def find_passed_before(position: SlatePosition, viewer: Viewer) -> tuple[Int64Array, tuple[CursorStep, ...]]:
+    """Return the posts that the reader has passed before *position*, sorted, and the steps whose slates are known."""
+    source, after = position.slate_source, position.cursor_position
+    if isinstance(source, FreshSlate):
+        return np.union1d(source.earlier_post_ids, source.slate.post_ids[: position.offset]), after.steps
+    passed = find_passed_posts(after, viewer.id, {after.request_id: source.slate.post_ids})
+    return passed.post_ids, passed.known_steps
 
 
 def exclude_posts(query: Query, post_ids: Int64Array) -> Query:

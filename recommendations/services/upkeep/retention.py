@@ -16,7 +16,16 @@ from django.db.models.functions import Length
 from monitoring.maintenance import MaintenanceResult
 from monitoring.models import Alert, MaintenanceRun
 from monitoring.transactions import write_transaction
-from recommendations.models import FeedHour, FeedInputs, FeedRequest, Interaction, Job, SeenPost, ServedPage
+from recommendations.models import (
+    DampedEngagement,
+    FeedHour,
+    FeedInputs,
+    FeedRequest,
+    Interaction,
+    Job,
+    SeenPost,
+    ServedPage,
+)
 from recommendations.services.serving import inputs
 
 BATCH_ROWS = 1_000
@@ -50,6 +59,7 @@ RETENTION_RULES = (
     RetentionRule(FeedInputs, "created_at", lambda: min(inputs.INPUTS_RETENTION, log_retention()), ("packed_inputs",)),
     RetentionRule(ServedPage, "created_at", log_retention, ("post_ids",)),
     RetentionRule(FeedRequest, "created_at", log_retention, ("post_ids", "parts", "origins", "reasons")),
+    RetentionRule(DampedEngagement, "changed_at", log_retention),
     RetentionRule(Job, "finished_at", log_retention),
     RetentionRule(MaintenanceRun, "started_at", log_retention),
     RetentionRule(Alert, "resolved_at", log_retention),
