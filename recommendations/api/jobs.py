@@ -35,6 +35,8 @@ LOCATION_HEADER = OpenApiParameter(
 )
 
 EXPORT_PERMISSION = "recommendations.export_member"
+MEMBERS_PERMISSION = "recommendations.view_member"
+"""What a session needs to read which members failed."""
 KIND_PERMISSIONS = {
     "export_members": EXPORT_PERMISSION,
     "erase_members": "recommendations.delete_member",
@@ -155,6 +157,7 @@ class JobFailuresView(APIView):
     """The failed items of a job."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
+    staff_permissions = {"GET": MEMBERS_PERMISSION, "HEAD": MEMBERS_PERMISSION}
 
     @openapi.describe_endpoint(
         400,

@@ -446,6 +446,8 @@ def publish_chunks(job: Job, now: datetime) -> None:
 
 def fill_window(job: Job, limit: int, now: datetime) -> None:
     """Give up to *limit* waiting chunks of a locked job a free slot each, and publish them on commit."""
+    if job.deadline is not None and job.deadline <= now:
+        return
     unfinished = JobChunk.objects.filter(job=job, state__in=UNFINISHED_STATES)
     used = set(unfinished.filter(slot__isnull=False).values_list("slot", flat=True))
     free = [slot for slot in range(settings.ENV.job_window_chunks) if slot not in used][:limit]

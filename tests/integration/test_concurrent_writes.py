@@ -272,7 +272,7 @@ def process_chunk(*, fails: bool = False) -> object:
     chunk = work.claim_chunk(JOB_ID, 0, NOW)
     if chunk is None:
         return None
-    work.set_job_result(JOB_ID, {"stage": "a test"})
+    work.set_job_result(chunk, {"stage": "a test"})
     return work.release_chunk(chunk, "E", NOW) if fails else work.complete_chunk(chunk, "done", [], NOW)
 
 
@@ -638,7 +638,7 @@ def snapshot(fresh_wiring, monkeypatch):
     """Create the rows, and let no task start."""
     monkeypatch.setattr(task_queue, "publish", lambda *arguments: None)
     monkeypatch.setattr(notices, "post_json", lambda url, body: None)
-    monkeypatch.setitem(work.KINDS, "batch_feeds", work.JobKind("batch_feeds", lambda job, items, now: []))
+    monkeypatch.setitem(work.KINDS, "batch_feeds", work.JobKind("batch_feeds", lambda chunk, items, now: []))
     monkeypatch.setattr(base, "now", lambda: NOW)
     monkeypatch.setattr(alerts.gauges, "gauge_values", lambda name, labels, now: [9.0])
     create_world()
