@@ -1,4 +1,4 @@
-"""Imported by a worker under test (`celery worker -I tests.slow_chunks`): chunks of batch feeds end when a test says."""
+"""Imported by a worker under test (`celery worker -I tests.slow_chunks`): chunks of batch feeds wait for the test."""
 
 import os
 import time
