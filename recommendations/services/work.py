@@ -339,8 +339,8 @@ def list_failures(*, job_id: UUID, after: int, limit: int) -> list[FailureView]:
     job = find_job(job_id)
     kind = KINDS[job.kind]
     rows = list(JobFailure.objects.filter(job=job, pk__gt=after).order_by("pk")[:limit])
-    items = () if kind.resolve else kind.items.objects.filter(pk__in=[row.item_id for row in rows])
-    ids = {item.pk: item.external_id for item in items}
+    items = kind.items.objects.filter(pk__in=[row.item_id for row in rows])
+    ids = {} if kind.resolve else dict(items.values_list("pk", "external_id"))
     return [FailureView(row.item_id, ids.get(row.item_id), row.problem, row.failed_at, row.pk) for row in rows]
 
 
