@@ -9,11 +9,12 @@ from uuid import uuid4
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connection
 from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
 
 from recommendations import task_queue, tasks
-from recommendations.models import Job, JobChunk, JobFailure
+from recommendations.models import Job, JobChunk, JobFailure, Post
 from recommendations.services import wiring, work
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
 from recommendations.services.extensions import jobs as job_kinds
@@ -418,6 +419,21 @@ def test_a_chunk_whose_worker_stops_returns_to_the_queue_without_an_attempt(
     assert run(job, 0) and state(job).state == "done"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_chunk_returns_to_the_queue_if_its_worker_stops_in_the_middle_of_a_statement(members, monkeypatch):
+    """The connection to the database cannot be used any more."""
+
+    def stop(chunk, items, now):
+        connection.connection.close()
+        raise SystemExit(0)
+
+    process_with(monkeypatch, stop)
+    job = submit(params={"member_ids": ["m0"]})
+    with pytest.raises(SystemExit):
+        run(job, 0)
+    assert JobChunk.objects.values_list("state", "attempts").get() == ("queued", 0)
+
+
 def test_a_chunk_that_exceeds_its_time_is_halved_without_an_attempt(members, monkeypatch):
     def exceed(member_pk, feed, now):
         raise SoftTimeLimitExceeded
@@ -672,3 +688,19 @@ def test_only_a_finished_export_has_a_file(members):
     job = submit(params={"member_ids": ["m0"]})
     run(job, 0)
     assert state(job).state == "done" and not state(job).has_file
+
+
+def test_beat_releases_the_chunks_of_lost_workers(members):
+    job = submit(params={"member_ids": ["m0"]})
+    work.claim_chunk(job.id, 0, NOW)
+    tasks.reconcile_jobs()
+    assert JobChunk.objects.get(job=job.id).state == "queued"
+
+
+def test_beat_enqueues_interactions_whose_message_was_lost(members, sent_messages, django_capture_on_commit_callbacks):
+    factories.interaction(members[0], Post.objects.get(), at=NOW)
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.enqueue_pending()
+    assert [(name, kwargs) for name, kwargs, _ in sent_messages] == [
+        (task_queue.LEARN_INTERACTIONS, {"member_ids": [members[0].pk]})
+    ]
