@@ -72,6 +72,8 @@ MAX_RECONCILED = 1_000
 """Rows of a kind that one run of `reconcile_jobs` reads. Each of them changes, so the next run reads the others."""
 
 UNFINISHED_STATES = (Job.State.QUEUED, Job.State.RUNNING)
+OUTSIDE_WINDOW: Mapping[str, Any] = {"slot": None, "publications": 0, "lost_after": None, "leased_until": None}
+"""Columns of a chunk that has left the window of its job."""
 
 
 Process = Callable[[JobChunk, Sequence[int], datetime], list[dict[str, Any]]]
@@ -363,7 +365,7 @@ def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
 def cancel_waiting_chunks(job: Job, now: datetime, **changes: object) -> None:
     """Cancel the chunks of a locked job that have not begun, and change its row."""
     Job.objects.filter(pk=job.pk).update(cancel_requested_at=now, **changes)
-    job.chunks.filter(state=Job.State.QUEUED).update(state=Job.State.CANCELLED, slot=None)
+    job.chunks.filter(state=Job.State.QUEUED).update(state=Job.State.CANCELLED, **OUTSIDE_WINDOW)
     finish_job(job.pk, now)
     publish_chunks(job, now)
 
@@ -662,7 +664,7 @@ def stop_chunk(chunk: JobChunk, now: datetime) -> None:
 
 def cancel_chunk(chunk: JobChunk, now: datetime) -> None:
     """Cancel a claimed chunk of a locked job. Does nothing if the claim was lost."""
-    if claimed_chunk(chunk).update(state=Job.State.CANCELLED, leased_until=None, slot=None):
+    if claimed_chunk(chunk).update(state=Job.State.CANCELLED, **OUTSIDE_WINDOW):
         finish_job(chunk.job_id, now)
         publish_chunks(chunk.job, now)
 
@@ -673,7 +675,7 @@ def complete_chunk(
 ) -> None:
     """Count a chunk's items, once, and finish the job if no chunk is left. Does nothing if the claim was lost."""
     job = lock_for_publishing(chunk.job)
-    if not claimed_chunk(chunk).update(state=state, leased_until=None, error=error, slot=None):
+    if not claimed_chunk(chunk).update(state=state, error=error, **OUTSIDE_WINDOW):
         return
     failed, done = len(errors), len(chunk.item_ids) - len(errors)
     failures = [JobFailure(job=job, failed_at=now, **item) for item in errors]

@@ -698,7 +698,7 @@ def test_beat_releases_the_chunks_of_lost_workers(members):
 
 
 def test_beat_enqueues_interactions_whose_message_was_lost(members, sent_messages, django_capture_on_commit_callbacks):
-    factories.interaction(members[0], Post.objects.get(), at=NOW)
+    factories.interaction(members[0], Post.objects.earliest("pk"), at=NOW)
     with django_capture_on_commit_callbacks(execute=True):
         tasks.enqueue_pending()
     assert [(name, kwargs) for name, kwargs, _ in sent_messages] == [
