@@ -73,14 +73,7 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [
-            models.Index(fields=["state", "created_at"], name="jobs_by_state"),
-            models.Index(
-                fields=["deadline", "id"],
-                condition=models.Q(deadline__isnull=False, state__in=("queued", "running")),
-                name="jobs_by_deadline",
-            ),
-        ]
+        indexes = [models.Index(fields=["state", "created_at"], name="jobs_by_state")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
@@ -135,7 +128,9 @@ class JobChunk(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["state", "leased_until"], name="chunks_by_lease"),
+            models.Index(
+                fields=["leased_until", "id"], condition=models.Q(state="running"), name="running_chunks_by_lease"
+            ),
             models.Index(
                 fields=["job", "number"],
                 condition=models.Q(state__in=("queued", "running")),
