@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, cast
 
@@ -73,11 +74,25 @@ def compute_queue_gauges(now: datetime) -> dict[metrics.ComputedGauge, GaugeValu
     }
 
 
-def oldest_task_age(client: Redis, key: str, now: datetime) -> float:
-    """Return the waiting time of a queue's oldest task, 0 if empty. Workers take tasks from the list's right end."""
+def read_oldest_due_times(queues: Sequence[str]) -> dict[str, datetime]:
+    """Return when the oldest task of each queue was due. Empty queues are missing. Raises `RedisError`."""
+    prefix = str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"])
+    with workers.broker_client() as client:
+        times = {queue: oldest_due_time(client, prefix + queue) for queue in queues}
+    return {queue: datetime.fromtimestamp(at, UTC) for queue, at in times.items() if at is not None}
+
+
+def oldest_due_time(client: Redis, key: str) -> float | None:
+    """Return when the oldest task of a queue was due, in Unix seconds. Workers take tasks from the list's right end."""
     oldest = cast("bytes | None", client.lindex(key, -1))
     at = json.loads(oldest).get("headers", {}).get(DUE_AT_HEADER) if oldest else None
-    return max(0.0, now.timestamp() - float(at)) if at else 0.0
+    return float(at) if at else None
+
+
+def oldest_task_age(client: Redis, key: str, now: datetime) -> float:
+    """Return the waiting time of a queue's oldest task, 0 if empty."""
+    at = oldest_due_time(client, key)
+    return max(0.0, now.timestamp() - at) if at else 0.0
 
 
 def connect_task_signals() -> None:

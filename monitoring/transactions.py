@@ -8,7 +8,7 @@ locks in this order, and rows of one table in the order of their primary keys:
 1. the flags, as a whole (`flags.services.change.flag_transaction`)
 2. members: the row of a member guards everything about the member, such as settings, relationships and interests
 3. posts, and then their statistics
-4. jobs, and then their chunks
+4. the kind of a job, if it has a limit, then jobs, and then their chunks
 5. all other rows
 
 On SQLite a transaction is the only writer from its start (`BEGIN IMMEDIATE`), which has the same effect.

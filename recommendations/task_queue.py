@@ -31,6 +31,7 @@ RECORD_SERVED = "recommendations.record_served"
 REFRESH_SLATE = "recommendations.refresh_slate"
 MEASURE_DRIFT = "recommendations.measure_drift"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
+ENQUEUE_PENDING = "recommendations.enqueue_pending"
 MEASURE_SHOW_LESS = "recommendations.measure_show_less"
 COUNT_CO_LIKES = "recommendations.count_co_likes"
 REQUEST_TRAINING = "recommendations.request_training"
@@ -43,7 +44,8 @@ QUEUES = {
     RECORD_SERVED: "maintenance",
     REFRESH_SLATE: "interactive",
     MEASURE_DRIFT: "maintenance",
-    RECONCILE_JOBS: "maintenance",
+    RECONCILE_JOBS: "interactive",
+    ENQUEUE_PENDING: "maintenance",
     MEASURE_SHOW_LESS: "maintenance",
     COUNT_CO_LIKES: "maintenance",
     REQUEST_TRAINING: "maintenance",

@@ -6,9 +6,15 @@ Arguments are ids, never rows. Every task ignores unknown arguments, which a new
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from contextlib import suppress
 from uuid import UUID
 
 from celery import shared_task
+from celery.signals import worker_shutting_down
+from celery.worker.state import active_requests
 
 from monitoring import clock
 from recommendations import task_queue
@@ -19,10 +25,29 @@ from recommendations.services.serving import records, refresh
 from recommendations.services.training import schedule
 from recommendations.services.vectors import embedding_models, pictures, reindexing
 
+STOP_SECONDS = 5.0
+"""Time for the current chunk after a worker was told to stop. Then the chunk returns to the queue."""
+
+
+@worker_shutting_down.connect
+def return_chunks(**_: object) -> None:
+    """Stop the chunks of a worker that was told to stop. It would wait for a long one until it is killed."""
+    timer = threading.Timer(STOP_SECONDS, interrupt_chunks)
+    timer.daemon = True
+    timer.start()
+
+
+def interrupt_chunks() -> None:
+    """Make the processes of this worker that process a chunk raise `SystemExit`, which returns it to the queue."""
+    for request in tuple(active_requests):
+        if request.name == task_queue.PROCESS_CHUNK and request.worker_pid:
+            with suppress(ProcessLookupError):
+                os.kill(request.worker_pid, signal.SIGTERM)
+
 
 @shared_task(name=task_queue.PROCESS_CHUNK)
 def process_chunk(job_id: str, number: int, **_: object) -> None:
-    """Process one chunk of a job, with the currently active embedding model."""
+    """Process one chunk of the queue, with the currently active embedding model. `work` chooses the chunk."""
     now = clock.now()
     wiring.sync_embedding_models(now, must_be_current=True)
     work.process_chunk(job_id=UUID(job_id), number=number, now=now)
@@ -75,9 +100,14 @@ def refresh_slate(member_id: int, feed: str, **_: object) -> None:
 
 @shared_task(name=task_queue.RECONCILE_JOBS)
 def reconcile_jobs(**_: object) -> None:
-    """Enqueue accepted work again if its message was lost."""
+    """Release the chunks of lost workers, and publish lost messages of jobs again."""
+    work.reconcile_jobs(now=clock.now())
+
+
+@shared_task(name=task_queue.ENQUEUE_PENDING)
+def enqueue_pending(**_: object) -> None:
+    """Enqueue interactions that wait to be learned, and write served pages, if their messages were lost."""
     now = clock.now()
-    work.reconcile_jobs(now=now)
     learn.enqueue_pending_learning(now=now)
     records.record_served(now=now)
 

@@ -331,7 +331,12 @@ class Environment(BaseSettings):
     email_tls: bool = setting(False, "deployment", "Whether to use STARTTLS with the mail server.")
     email_from: str = setting("recsys@localhost", "deployment", "Sender address of emails.")
     job_lease_seconds: PositiveInt = setting(
-        120, "speed", "Seconds without a heartbeat after which a job's chunk goes to another worker."
+        15, "speed", "Seconds without a heartbeat after which a job's chunk goes to another worker."
+    )
+    job_window_chunks: PositiveInt = setting(
+        8,
+        "speed",
+        "Chunks of a job that are in the queue or running at once. Set it to the number of worker processes or more.",
     )
     model_dir: str = setting(
         str(ROOT / "var" / "models"),

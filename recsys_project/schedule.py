@@ -46,9 +46,16 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=30),
         "options": {"queue": "maintenance", "expires": 30},
     },
-    # Redis may lose a message during delivery. A job is stored as a row first, so its message can be published again.
+    # Gives the chunk of a lost worker to another one: within the lease (15 s), this interval, and the time of two
+    # messages. In the queue of short tasks, because long chunks may occupy every process of the other queues.
     "reconcile-jobs": {
         "task": "recommendations.reconcile_jobs",
+        "schedule": timedelta(seconds=10),
+        "options": {"queue": "interactive", "expires": 10},
+    },
+    # Redis may lose a message during delivery. What it is about is stored as a row first, and published again.
+    "enqueue-pending": {
+        "task": "recommendations.enqueue_pending",
         "schedule": timedelta(seconds=20),
         "options": {"queue": "maintenance", "expires": 20},
     },

@@ -271,6 +271,7 @@ SPECTACULAR_SETTINGS = {
         "ReasonCode": [(reason, reason) for reason in ("author", "topic", "kind")],
         "JobKind": "recommendations.services.work.KIND_NAMES",
         "JobState": "recommendations.api.serializers.JOB_STATES",
+        "JobPriority": "recommendations.services.work.PRIORITY_NAMES",
         "EventStatus": "recommendations.api.serializers.EVENT_STATUSES",
         "FlagKind": "flags.models.flags.Flag.Kind",
         "RolloutState": "flags.models.plans.RolloutPlan.State",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,13 +14,23 @@ from unfold.admin import TabularInline
 
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin
-from recommendations.models import ErasedPost, Job, JobChunk, JobFile
+from recommendations.models import ErasedPost, Job, JobChunk, JobFailure, JobFile
 from recommendations.services import work
 
 
 class JobChunkInline(TabularInline):  # type: ignore[misc]
     model = JobChunk
-    fields = ("number", "state", "attempts", "leased_until", "error")
+    fields = ("number", "state", "slot", "attempts", "leased_until", "error")
+    readonly_fields = fields
+    per_page = 20
+    can_delete = False
+    max_num = 0
+
+
+class JobFailureInline(TabularInline):  # type: ignore[misc]
+    model = JobFailure
+    verbose_name_plural = "failed items"
+    fields = ("item_id", "problem", "failed_at")
     readonly_fields = fields
     per_page = 20
     can_delete = False
@@ -28,11 +39,11 @@ class JobChunkInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
-    list_display = ("kind", "state", "progress", "failed", "created_at", "finished_at", "id")
-    list_filter = ("kind", "state")
+    list_display = ("kind", "state", "priority", "progress", "failed", "deadline", "created_at", "finished_at", "id")
+    list_filter = ("kind", "state", "priority")
     search_fields = ("=id",)
     search_help_text = "Id of the job"
-    inlines = (JobChunkInline,)
+    inlines = (JobFailureInline, JobChunkInline)
     actions = ("cancel", "retry")
 
     @admin.display(description="progress")
@@ -67,11 +78,35 @@ class JobAdmin(ReadOnlyAdmin):
 
 @admin.register(JobChunk)
 class JobChunkAdmin(ReadOnlyAdmin):
-    list_display = ("job", "number", "state", "attempts", "leased_until", "error")
-    list_filter = ("state",)
+    list_display = ("job", "number", "state", "priority", "slot", "attempts", "leased_until", "error")
+    list_filter = ("state", "priority")
     list_select_related = ("job",)
     search_fields = ("=job__id",)
     search_help_text = "Id of the job"
+
+
+@admin.register(JobFailure)
+class JobFailureAdmin(ReadOnlyAdmin):
+    list_display = ("job", "item_id", "problem", "failed_at")
+    list_filter = ("job__kind",)
+    list_select_related = ("job",)
+    search_fields = ("=job__id",)
+    search_help_text = "Id of the job"
+    actions = ("retry",)
+
+    @admin.action(description="Retry these items, if their job is finished", permissions=["operate"])
+    def retry(self, request: HttpRequest, failures: QuerySet[JobFailure]) -> None:
+        """Queue these items again, and no other items of their jobs."""
+        items = defaultdict(set)
+        for job_id, item_id in failures.values_list("job_id", "item_id"):
+            items[job_id].add(item_id)
+        for job_id in sorted(items):
+            work.retry_job(job_id=job_id, item_ids=items[job_id], now=now())
+        self.message_user(request, f"The items of {len(items)} jobs are queued again.", messages.SUCCESS)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may run the action."""
+        return request.user.has_perm("recommendations.change_job")
 
 
 @admin.register(JobFile)

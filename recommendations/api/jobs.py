@@ -35,6 +35,8 @@ LOCATION_HEADER = OpenApiParameter(
 )
 
 EXPORT_PERMISSION = "recommendations.export_member"
+MEMBERS_PERMISSION = "recommendations.view_member"
+"""What a session needs to read which members failed."""
 KIND_PERMISSIONS = {
     "export_members": EXPORT_PERMISSION,
     "erase_members": "recommendations.delete_member",
@@ -143,8 +145,38 @@ class JobRetryView(APIView):
         tags=["jobs"],
     )
     def post(self, request: Request, job_id: UUID) -> Response:
-        """Queue the failed or cancelled items of a finished job again. Does nothing for an unfinished job."""
+        """
+        Queue the failed or cancelled items of a finished job again, and no others. The job loses its deadline.
+
+        Does nothing for an unfinished job.
+        """
         return responses.job_accepted_response(work.retry_job(job_id=job_id, now=now()))
+
+
+class JobFailuresView(APIView):
+    """The failed items of a job."""
+
+    scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
+    staff_permissions = {"GET": MEMBERS_PERMISSION, "HEAD": MEMBERS_PERMISSION}
+
+    @openapi.describe_endpoint(
+        400,
+        404,
+        responses={200: s.JobFailuresOut},
+        operation_id="list_job_failures",
+        summary="List the failed items of a job",
+        tags=["jobs"],
+    )
+    @takes(query=s.JobFailuresQuery())
+    def get(self, request: Request, job_id: UUID) -> Response:
+        """Return a page of the items that failed in all their attempts, with their errors. A retry removes them."""
+        query = request.inputs.query
+        failures = work.list_failures(job_id=job_id, after=query["cursor"], limit=query["limit"] + 1)
+        page = failures[: query["limit"]]
+        cursor = page[-1].cursor if len(failures) > len(page) else None
+        fields = ("item_id", "id", "problem", "failed_at")
+        rows = [{name: getattr(failure, name) for name in fields} for failure in page]
+        return Response({"failures": rows, "next_cursor": cursor})
 
 
 class JobResultView(APIView):

@@ -306,7 +306,21 @@ class SeenPostsBody(serializers.Serializer):
     post_ids = LimitedListField(child=id_field(), min_length=1, max_length=MAX_ITEMS)
 
 
-class JobBody(serializers.Serializer):
+class JobOptions(serializers.Serializer):
+    """When a job is processed."""
+
+    priority = serializers.ChoiceField(
+        work.PRIORITY_NAMES,
+        default=None,
+        allow_null=True,
+        help_text="Jobs with a higher priority are processed first. Default: high for member_feed, else normal.",
+    )
+    deadline = serializers.DateTimeField(
+        default=None, allow_null=True, help_text="At this time the part of the job that has not begun is cancelled."
+    )
+
+
+class JobBody(JobOptions):
     """A job to submit."""
 
     kind = serializers.ChoiceField(work.KIND_NAMES)
@@ -440,6 +454,9 @@ class JobOut(serializers.Serializer):
     failed = serializers.IntegerField()
     errors = serializers.ListField(child=serializers.JSONField())  # type: ignore[assignment]
     params = serializers.DictField()
+    priority = serializers.ChoiceField(work.PRIORITY_NAMES)
+    deadline = serializers.DateTimeField(allow_null=True)
+    is_expired = serializers.BooleanField(help_text="Whether the job was cancelled at its deadline.")
     result = serializers.DictField()
     is_cancel_requested = serializers.BooleanField()
     is_finished = serializers.BooleanField()
@@ -447,6 +464,31 @@ class JobOut(serializers.Serializer):
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class JobFailuresQuery(serializers.Serializer):
+    """Query parameters of the list of failed items."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    cursor = serializers.IntegerField(
+        min_value=0, max_value=2**63 - 1, default=0, help_text="next_cursor of the previous page."
+    )
+
+
+class JobFailureOut(serializers.Serializer):
+    """An item of a job that failed."""
+
+    item_id = serializers.IntegerField(help_text="As in the errors of the job.")
+    id = serializers.CharField(allow_null=True, help_text="Id of the member or post. null if it does not exist.")
+    problem = serializers.CharField()
+    failed_at = serializers.DateTimeField()
+
+
+class JobFailuresOut(serializers.Serializer):
+    """A page of the failed items of a job, oldest first."""
+
+    failures = JobFailureOut(many=True)
+    next_cursor = serializers.IntegerField(allow_null=True)
 
 
 class ExportOut(serializers.Serializer):

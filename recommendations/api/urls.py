@@ -14,7 +14,7 @@ from recommendations.api.erasures import ErasuresView, ErasureView
 from recommendations.api.explorer import explorer_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
-from recommendations.api.jobs import JobEventsView, JobResultView, JobRetryView, JobsView, JobView
+from recommendations.api.jobs import JobEventsView, JobFailuresView, JobResultView, JobRetryView, JobsView, JobView
 from recommendations.api.main_parameters import MainParametersView, main_parameters_page
 from recommendations.api.members import (
     FollowRequestsView,
@@ -88,6 +88,7 @@ urlpatterns = [
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),
     path("api/v1/jobs/<uuid:job_id>/events", JobEventsView.as_view(), name="api-job-events"),
+    path("api/v1/jobs/<uuid:job_id>/failures", JobFailuresView.as_view(), name="api-job-failures"),
     path("api/v1/jobs/<uuid:job_id>/result", JobResultView.as_view(), name="api-job-result"),
     path("api/v1/jobs/<uuid:job_id>/retry", JobRetryView.as_view(), name="api-job-retry"),
     path("api/v1/erasures", ErasuresView.as_view(), name="api-erasures"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
@@ -277,13 +278,21 @@ class Mutation:
 
     @strawberry.mutation(description="Submit a job that builds discovery feeds for these members, or for all members.")
     def batch_discovery_feeds(
-        self, info: Info, member_ids: list[strawberry.ID] | None = None, idempotency_key: str | None = None
+        self,
+        info: Info,
+        member_ids: list[strawberry.ID] | None = None,
+        priority: str | None = None,
+        deadline: datetime | None = None,
+        idempotency_key: str | None = None,
     ) -> t.Job:
         require_scope(info, Scope.JOBS_WRITE)
         params = {} if member_ids is None else {"member_ids": list(map(str, member_ids))}
         key = validate(s.IdempotencyKey, {"idempotency_key": idempotency_key})["idempotency_key"]
+        options = validate(s.JobOptions, {"priority": priority, "deadline": deadline})
         submitter = get_submitter(info.context["request"])
-        job = work.submit_job(kind="batch_feeds", params=params, now=now(), idempotency_key=key, submitter=submitter)
+        job = work.submit_job(
+            kind="batch_feeds", params=params, now=now(), idempotency_key=key, submitter=submitter, **options
+        )
         return t.Job.from_service(job)
 
     @strawberry.mutation(description="Request that a job stops. Completed work is not reverted.")

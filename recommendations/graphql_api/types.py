@@ -208,6 +208,9 @@ class Job:
     done: int
     failed: int
     errors: JSON
+    priority: str
+    deadline: datetime | None
+    is_expired: bool
     is_finished: bool
     created_at: datetime
     started_at: datetime | None
@@ -223,6 +226,9 @@ class Job:
             done=job.done,
             failed=job.failed,
             errors=JSON(job.errors),
+            priority=job.priority,
+            deadline=job.deadline,
+            is_expired=job.is_expired,
             is_finished=job.is_finished,
             created_at=job.created_at,
             started_at=job.started_at,

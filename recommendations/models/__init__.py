@@ -31,7 +31,7 @@ from recommendations.models.evaluations import Evaluation
 from recommendations.models.feed_hours import FeedHour
 from recommendations.models.import_checkpoints import ImportCheckpoint
 from recommendations.models.interests import InterestProfile
-from recommendations.models.jobs import Job, JobChunk, JobFile
+from recommendations.models.jobs import Job, JobChunk, JobFailure, JobFile
 from recommendations.models.members import Member, PrivacySettings, Relationship, is_personalized_by_default
 from recommendations.models.policies import RankingPolicy
 from recommendations.models.posts import ErasedPost, Post, PostEmbedding
@@ -56,6 +56,7 @@ __all__ = [
     "InterestProfile",
     "Job",
     "JobChunk",
+    "JobFailure",
     "JobFile",
     "Member",
     "NegativeFeedback",

@@ -32,10 +32,26 @@ class Job(models.Model):
         ERASE_POSTS = "erase_posts", "erase posts"
         TRAIN_MODEL = "train_model", "train a collaborative model"
 
+    class Priority(models.IntegerChoices):
+        """Workers process the chunks of a job with a lower number first."""
+
+        HIGH = 0, "high"
+        NORMAL = 1, "normal"
+        LOW = 2, "low"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=32, choices=Kind.choices)
     state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
     params = models.JSONField(default=dict, blank=True)
+    priority = models.PositiveSmallIntegerField(
+        choices=Priority.choices, default=Priority.NORMAL, db_default=Priority.NORMAL
+    )
+    deadline = models.DateTimeField(
+        null=True, blank=True, help_text="At this time the chunks that have not begun are cancelled."
+    )
+    is_expired = models.BooleanField(
+        default=False, db_default=False, help_text="Whether the job was cancelled at its deadline."
+    )
     idempotency_hash = models.CharField(
         max_length=24,
         null=True,
@@ -46,7 +62,9 @@ class Job(models.Model):
     total = models.PositiveIntegerField(default=0, help_text="Items to process.")
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
-    errors = models.JSONField(default=list, blank=True, help_text="The first few errors, each an object.")
+    errors = models.JSONField(
+        default=list, blank=True, help_text="The first few errors, each an object. `JobFailure` has all of them."
+    )
     result = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
@@ -62,7 +80,12 @@ class Job(models.Model):
 
 
 class JobChunk(models.Model):
-    """A slice of a job that one task processes. Processing a chunk twice has the same result as processing it once."""
+    """
+    A slice of a job that one task processes. Processing a chunk twice has the same result as processing it once.
+
+    A chunk waits until it gets a place in the window of its job (`slot`). Then a message is published for it, and a
+    worker claims it. It keeps the place until it is settled.
+    """
 
     State = Job.State
 
@@ -70,21 +93,80 @@ class JobChunk(models.Model):
     number = models.PositiveIntegerField()
     item_ids = models.JSONField(help_text="Database ids of the members or posts to process.")
     state = models.CharField(max_length=16, choices=Job.State.choices, default=Job.State.QUEUED)
+    priority = models.PositiveSmallIntegerField(
+        choices=Job.Priority.choices,
+        default=Job.Priority.NORMAL,
+        db_default=Job.Priority.NORMAL,
+        help_text="The priority of its job.",
+    )
+    slot = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Place in the window of published chunks of its job. Empty: not published."
+    )
+    publications = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Messages that were published for the current attempt."
+    )
+    lost_after = models.DateTimeField(
+        null=True, blank=True, help_text="If the message has left its queue at this time, it is published again."
+    )
     attempts = models.PositiveSmallIntegerField(default=0)
+    claim_id = models.UUIDField(null=True, blank=True, help_text="Identifies the current or last claim.")
     leased_until = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="Until this time the chunk belongs to one worker. After it, any worker may claim the chunk.",
+        help_text="Until this time a running chunk belongs to one worker, which renews it. Then the chunk is released.",
     )
     error = models.TextField(blank=True)
 
     class Meta:
         ordering = ["job", "number"]
-        constraints = [models.UniqueConstraint(fields=["job", "number"], name="one_chunk_per_number")]
-        indexes = [models.Index(fields=["state", "leased_until"], name="chunks_by_lease")]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "number"], name="one_chunk_per_number"),
+            models.UniqueConstraint(
+                fields=["job", "slot"],
+                condition=models.Q(slot__isnull=False, state__in=("queued", "running")),
+                name="one_chunk_per_slot",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["leased_until", "id"], condition=models.Q(state="running"), name="running_chunks_by_lease"
+            ),
+            models.Index(
+                fields=["job", "number"],
+                condition=models.Q(state__in=("queued", "running")),
+                name="unfinished_chunks",
+            ),
+            models.Index(
+                fields=["priority", "slot", "lost_after", "id"],
+                condition=models.Q(state="queued", slot__isnull=False),
+                name="chunks_to_claim",
+            ),
+            models.Index(
+                fields=["lost_after", "id"],
+                condition=models.Q(state="queued", slot__isnull=False),
+                name="chunks_by_message",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.job_id} #{self.number}"
+
+
+class JobFailure(models.Model):
+    """An item that failed in all its attempts, with its error. It waits until somebody retries it (dead letter)."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="failures", db_index=False)
+    item_id = models.BigIntegerField(help_text="Database id of the member or post.")
+    problem = models.TextField()
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["job", "id"]
+        constraints = [models.UniqueConstraint(fields=["job", "item_id"], name="one_failure_per_item")]
+        indexes = [models.Index(fields=["job", "id"], name="failures_of_job")]
+
+    def __str__(self) -> str:
+        return f"{self.item_id} of {self.job_id}"
 
 
 class JobFile(models.Model):

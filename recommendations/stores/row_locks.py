@@ -31,6 +31,13 @@ def lock_job(job_id: UUID) -> None:
     lock_rows(Job, [job_id])
 
 
+def lock_job_kind(kind: str) -> None:
+    """Wait until no other transaction holds this lock of a kind of job. There is no row to lock for a kind."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"kind of job: {kind}"])
+
+
 def lock_rows(model: type[models.Model], pks: Iterable[Any], *, keep_references_out: bool = False) -> None:
     """
     Lock the rows that exist, in the order of their primary keys.

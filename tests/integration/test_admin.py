@@ -90,6 +90,7 @@ def rows(redis_url):
             member_hash="0" * 24, member_number=99, requested_by="key ab", requested_at=then, counts={"Post": 3}
         ),
         m.JobChunk.objects.create(job=job, number=0, item_ids=[ann.pk], leased_until=then),
+        m.JobFailure.objects.create(job=job, item_id=ann.pk, problem="E", failed_at=then),
         m.EmbeddingModel.objects.create(
             space="content", name="tiny", embedder="tiny", dimension=8, created_at=then, changed_at=then
         ),
@@ -353,6 +354,19 @@ def test_jobs_are_cancelled_and_retried(admin_client, rows):
     assert m.Job.objects.get().state == "cancelled"
     run_action(admin_client, "job", "retry", [job])
     assert m.Job.objects.get().state == "running"
+
+
+def test_failed_items_are_retried_alone(admin_client, rows):
+    m.JobChunk.objects.all().delete()
+    m.Job.objects.update(state="done", total=3, failed=2)
+    failures = [
+        m.JobFailure.objects.get(),
+        m.JobFailure(job=m.Job.objects.get(), item_id=9, problem="F", failed_at=now()),
+    ]
+    failures[1].save(force_insert=True)
+    run_action(admin_client, "jobfailure", "retry", failures[1:])
+    assert m.JobChunk.objects.get().item_ids == [9]
+    assert m.JobFailure.objects.get() == failures[0] and m.Job.objects.get().failed == 1
 
 
 def test_an_old_policy_version_is_copied_and_activated(admin_client, rows):

@@ -13,7 +13,7 @@ from access.problems import CONTENT_TYPE
 from monitoring.clock import now
 from recommendations.api import serializers as s
 from recommendations.models import Interaction, Job, Member, Post, PrivacySettings, Relationship, SeenPost
-from recommendations.services import wiring
+from recommendations.services import wiring, work
 from recommendations.services.vectors.embedding import embed_posts
 from recsys_project import openapi
 
@@ -309,6 +309,31 @@ def test_a_job_is_submitted_read_and_cancelled(api, posts):
     assert api.get(response["Location"]).json()["state"] == "cancelled"
 
 
+def test_a_job_has_a_priority_and_a_deadline(api, posts):
+    deadline = (now() + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    job = send(api, "jobs", {"kind": "batch_feeds", "priority": "low", "deadline": deadline}).json()
+    assert (job["priority"], job["deadline"], job["is_expired"]) == ("low", deadline, False)
+
+
+def test_the_failed_items_of_a_job_are_listed_in_pages_and_retried(api, posts):
+    job_id = send(api, "jobs", {"kind": "batch_feeds"}).json()["id"]
+    chunk = work.claim_chunk(job_id, 0, now())
+    work.complete_chunk(chunk, "done", [{"item_id": item, "problem": "no luck"} for item in chunk.item_ids], now())
+    address = f"/api/v1/jobs/{job_id}/failures"
+    first = api.get(address, {"limit": 1}).json()
+    rest = api.get(address, {"limit": 1, "cursor": first["next_cursor"]}).json()
+    assert rest["next_cursor"] is None
+    failures = first["failures"] + rest["failures"]
+    assert [failure["item_id"] for failure in failures] == chunk.item_ids
+    assert {failure["id"] for failure in failures} == {"ann", "bob"}
+    assert {failure["problem"] for failure in failures} == {"no luck"}
+    retried = api.post(f"/api/v1/jobs/{job_id}/retry").json()
+    assert (retried["state"], retried["failed"]) == ("running", 0)
+    assert api.get(address).json() == {"failures": [], "next_cursor": None}
+    assert_problem(api.get(f"/api/v1/jobs/{uuid4()}/failures"), 404, "unknown-job")
+    assert_problem(api.get(address, {"cursor": "x"}), 400, "invalid-request")
+
+
 def test_the_same_idempotency_key_returns_the_same_job(api, posts):
     headers = {"Idempotency-Key": "k1"}
     ids = {send(api, "jobs", {"kind": "batch_feeds"}, headers=headers).json()["id"] for _ in range(2)}
@@ -327,6 +352,9 @@ def test_the_same_idempotency_key_returns_the_same_job(api, posts):
         ({"kind": "batch_feeds", "params": 3}, "/params"),
         ({"kind": "batch_feeds", "params": {"color": "red"}}, "/params"),
         ({"kind": "member_feed"}, "/params/member_ids"),
+        ({"kind": "batch_feeds", "priority": "urgent"}, "/priority"),
+        ({"kind": "batch_feeds", "deadline": "tomorrow"}, "/deadline"),
+        ({"kind": "batch_feeds", "deadline": "2020-01-01T00:00:00Z"}, "/deadline"),
     ],
 )
 def test_an_invalid_job_gets_a_400(api, body, pointer):

@@ -132,14 +132,15 @@ def create_receipt() -> None:
 
 
 def create_jobs(*members: Member) -> None:
-    """Create a job with a chunk that is queued, one of a lost worker, one that has failed, and one of two items."""
+    """Create a job with a chunk whose message is lost, one of a lost worker, a failed one, and one of two items."""
     job = Job.objects.create(pk=JOB_ID, kind="batch_feeds", state="running", total=3, failed=1, created_at=NOW - HOUR)
     Job.objects.filter(pk=JOB_ID).update(params={"member_ids": ["ann", "bob"], "post_ids": ["first"]})
     ids = [member.pk for member in members]
-    JobChunk.objects.create(job=job, number=0, item_ids=ids[:1], state="queued", leased_until=NOW - HOUR)
+    lost = {"slot": 0, "publications": 1, "lost_after": NOW - HOUR}
+    JobChunk.objects.create(job=job, number=0, item_ids=ids[:1], state="queued", **lost)
     JobChunk.objects.create(job=job, number=1, item_ids=ids[1:], state="running", attempts=3, leased_until=NOW - HOUR)
     JobChunk.objects.create(job=job, number=2, item_ids=ids[:1], state="failed", attempts=3)
-    JobChunk.objects.create(job=job, number=3, item_ids=ids, state="queued", leased_until=NOW + HOUR)
+    JobChunk.objects.create(job=job, number=3, item_ids=ids, state="running", attempts=1, leased_until=NOW + HOUR)
     Job.objects.create(pk=UUID(int=3), kind="batch_feeds", state="failed", total=1, failed=1, created_at=NOW - HOUR)
     JobChunk.objects.create(job_id=UUID(int=3), number=0, item_ids=ids[:1], state="failed", attempts=3)
 
@@ -272,12 +273,12 @@ def process_chunk(*, fails: bool = False) -> object:
     chunk = work.claim_chunk(JOB_ID, 0, NOW)
     if chunk is None:
         return None
-    work.set_job_result(JOB_ID, {"stage": "a test"})
+    work.set_job_result(chunk, {"stage": "a test"})
     return work.release_chunk(chunk, "E", NOW) if fails else work.complete_chunk(chunk, "done", [], NOW)
 
 
 def split_chunk() -> None:
-    if chunk := work.claim_chunk(JOB_ID, 3, NOW):
+    if chunk := JobChunk.objects.filter(job=JOB_ID, number=3).first():
         work.release_chunk(chunk, "E", NOW)
 
 
@@ -413,6 +414,7 @@ WRITERS: dict[str, Writer] = {
     # Jobs
     "submit a job": submit_job,
     "cancel a job": lambda: work.cancel_job(job_id=JOB_ID, now=NOW),
+    "expire a job": lambda: work.expire_job(Job.objects.get(pk=JOB_ID), NOW),
     "retry a job": lambda: work.retry_job(job_id=UUID(int=3), now=NOW),
     "process a chunk": process_chunk,
     "process another chunk": lambda: work.process_chunk(job_id=JOB_ID, number=0, now=NOW),
@@ -485,6 +487,7 @@ VOLATILE = {
     (ImportCheckpoint, "id"),
     (RankingPolicy, "created_at"),
     (JobChunk, "job"),
+    (JobChunk, "claim_id"),
     (get_user_model(), "last_login"),
     *((ErasureReceipt, name) for name in ("sealed_member_id", "erased_at", "models_due_at")),
 }
@@ -638,8 +641,9 @@ def snapshot(fresh_wiring, monkeypatch):
     """Create the rows, and let no task start."""
     monkeypatch.setattr(task_queue, "publish", lambda *arguments: None)
     monkeypatch.setattr(notices, "post_json", lambda url, body: None)
-    monkeypatch.setitem(work.KINDS, "batch_feeds", work.JobKind("batch_feeds", lambda job, items, now: []))
+    monkeypatch.setitem(work.KINDS, "batch_feeds", work.JobKind("batch_feeds", lambda chunk, items, now: []))
     monkeypatch.setattr(base, "now", lambda: NOW)
+    monkeypatch.setattr(work, "monotonic", lambda: 0.0)
     monkeypatch.setattr(alerts.gauges, "gauge_values", lambda name, labels, now: [9.0])
     create_world()
     return Snapshot()
@@ -686,6 +690,9 @@ LOST_BEFORE = [
     ("upsert a new member", "upsert a new member"),
     ("cancel a job", "process a chunk"),
     ("cancel a job", "split a chunk"),
+    ("cancel a job", "fail a chunk"),
+    ("process a chunk", "process another chunk"),
+    ("process a chunk", "reconcile jobs"),
     ("change a segment", "erase a member from segments"),
     ("pause a plan", "turn a flag off"),
     ("create a flag", "create a flag"),

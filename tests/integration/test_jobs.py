@@ -1,16 +1,20 @@
 """Jobs: rows before messages, processed in chunks, counted once, and not lost with a message or a worker."""
 
+import signal
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connection
 from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
 
-from recommendations import task_queue
-from recommendations.models import Job, JobChunk
+from recommendations import task_queue, tasks
+from recommendations.models import Job, JobChunk, JobFailure, Post
 from recommendations.services import wiring, work
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
 from recommendations.services.extensions import jobs as job_kinds
@@ -62,7 +66,7 @@ def state(job):
 def failing_chunks(monkeypatch):
     """Make whole chunks of batch feeds fail."""
 
-    def fail(job, items, now):
+    def fail(chunk, items, now):
         raise RuntimeError("no disk")
 
     process_with(monkeypatch, fail)
@@ -162,42 +166,101 @@ def test_the_state_and_counts_show_the_progress(members):
         assert run(job, number)
         progress.append((state(job).state, state(job).done))
     assert progress == [("running", 2), ("running", 4), ("done", 5)]
-    assert state(job).finished_at == NOW
+    assert NOW <= state(job).finished_at < LATER
     assert all(wiring.slate_cache().get(member.pk, "discovery") is not None for member in members[1:])
 
 
 def test_a_chunk_delivered_twice_is_counted_once(members):
-    job = submit()
+    job = submit(params={"member_ids": ["m0", "m1"]})
     assert run(job, 0) and not run(job, 0)
     assert state(job).done == 2
 
 
-def test_a_claimed_chunk_cannot_be_claimed_until_its_lease_expires(members):
-    job = submit()
-    first_claim = work.claim_chunk(job.id, 0, NOW)
-    assert work.claim_chunk(job.id, 0, NOW) is None
-    second_claim = work.claim_chunk(job.id, 0, LATER)
-    assert second_claim is not None
-    # The first worker was only slow: both complete the chunk, and one completion is counted.
-    work.complete_chunk(second_claim, Job.State.DONE, [], LATER)
-    work.complete_chunk(first_claim, Job.State.DONE, [], LATER)
-    assert state(job).done == 2
+def claim_twice(job):
+    """Claim the only chunk of a job, which has one item, by a worker that is paused, and by another one."""
+    paused = work.claim_chunk(job.id, 0, NOW)
+    assert work.claim_chunk(job.id, 0, NOW) is None, "it is claimed until its lease expires"
+    work.reconcile_jobs(now=LATER)
+    return paused, work.claim_chunk(job.id, 0, LATER)
 
 
-def test_a_worker_with_an_expired_lease_cannot_complete_a_chunk_that_was_claimed_again(members):
-    """The slow worker finishes first. Nothing is counted until the worker that holds the lease is done."""
-    job = submit()
-    slow_chunk = work.claim_chunk(job.id, 0, NOW)
-    holder = work.claim_chunk(job.id, 0, LATER)
-    work.complete_chunk(
-        slow_chunk, Job.State.FAILED, [{"item_id": slow_chunk.item_ids[0], "problem": "lost"}], LATER, "lost"
-    )
-    view = state(job)
-    assert (view.done, view.failed, view.errors) == (0, 0, [])
-    chunk = JobChunk.objects.get(job=job.id, number=0)
-    assert (chunk.state, chunk.attempts, chunk.error) == ("running", 2, "")
+def test_a_chunk_that_two_workers_complete_is_counted_once(members):
+    job = submit(params={"member_ids": ["m0"]})
+    paused, holder = claim_twice(job)
     work.complete_chunk(holder, Job.State.DONE, [], LATER)
-    assert (state(job).done, state(job).failed) == (2, 0)
+    work.complete_chunk(paused, Job.State.DONE, [], LATER)
+    assert (state(job).state, state(job).done) == ("done", 1)
+
+
+LATE_WRITES = {
+    "complete": lambda chunk: work.complete_chunk(chunk, "done", [], LATER),
+    "fail": lambda chunk: work.complete_chunk(chunk, "failed", [{"item_id": 1, "problem": "late"}], LATER, "late"),
+    "release": lambda chunk: work.release_chunk(chunk, "late", LATER),
+    "release at the last attempt": lambda chunk: work.release_chunk(chunk, "late", LATER),
+    "stop": lambda chunk: work.stop_chunk(chunk, LATER),
+    "split": lambda chunk: work.split_chunk(chunk, LATER),
+    "return": lambda chunk: work.requeue_chunk(chunk, LATER, attempts=0),
+    "write the result": lambda chunk: work.set_job_result(chunk, {"late": True}),
+}
+
+
+@pytest.mark.parametrize("write", LATE_WRITES)
+def test_a_worker_that_lost_its_claim_changes_and_counts_nothing(
+    members, write, sent_messages, django_capture_on_commit_callbacks
+):
+    """It was paused, and goes on while another worker processes the chunk, and after that one has completed it."""
+    job = submit(params={"member_ids": ["m0"]})
+    paused, holder = claim_twice(job)
+    with pytest.raises(work.JobCancelledError):
+        work.check_cancellation(paused)
+    sent_messages.clear()
+    for _ in range(2):
+        before = list(JobChunk.objects.values()), list(Job.objects.values()), list(JobFailure.objects.values())
+        with django_capture_on_commit_callbacks(execute=True):
+            LATE_WRITES[write](paused)
+        assert before == (
+            list(JobChunk.objects.values()),
+            list(Job.objects.values()),
+            list(JobFailure.objects.values()),
+        )
+        work.complete_chunk(holder, Job.State.DONE, [], LATER)
+    assert sent_messages == []
+    assert (state(job).state, state(job).done, state(job).failed) == ("done", 1, 0)
+
+
+def test_a_claim_of_a_chunk_that_was_retried_is_lost(members):
+    """The attempts begin anew, so they do not tell the claims apart."""
+    job = submit(params={"member_ids": ["m0"]})
+    paused = work.claim_chunk(job.id, 0, NOW)
+    JobChunk.objects.filter(job=job.id).update(state="cancelled", slot=None)
+    Job.objects.filter(pk=job.id).update(state="cancelled")
+    work.retry_job(job_id=job.id, now=LATER)
+    holder = work.claim_chunk(job.id, 0, LATER)
+    assert holder.attempts == paused.attempts
+    work.complete_chunk(paused, Job.State.DONE, [], LATER)
+    assert state(job).done == 0
+
+
+def test_a_lease_that_is_renewed_at_the_last_moment_is_not_taken(members):
+    job = submit()
+    chunk = work.claim_chunk(job.id, 0, NOW)
+    overdue = JobChunk.objects.get(pk=chunk.pk)
+    work.claimed_chunk(chunk).update(leased_until=LATER + timedelta(seconds=1))
+    work.release_lost_chunk(overdue, LATER)
+    assert JobChunk.objects.get(pk=chunk.pk).state == "running"
+
+
+def test_a_chunk_that_takes_longer_than_its_lease_is_processed_once(members):
+    """Its worker renews the lease, so the reconciler leaves it alone, however often it runs."""
+    job = submit(params={"member_ids": ["m0", "m1"]})
+    chunk = work.claim_chunk(job.id, 0, NOW)
+    for minute in range(1, 60):
+        now = NOW + timedelta(minutes=minute)
+        work.claimed_chunk(chunk).update(leased_until=now + timedelta(seconds=1))
+        work.reconcile_jobs(now=now)
+        assert work.claim_chunk(job.id, 0, now) is None
+    work.complete_chunk(chunk, Job.State.DONE, [], LATER)
+    assert (state(job).state, state(job).done, state(job).errors) == ("done", 2, [])
 
 
 def test_a_chunk_of_an_unknown_job_is_not_processed(members):
@@ -239,7 +302,7 @@ def hundred_members(settings):
 def test_one_item_that_fails_its_chunk_fails_alone(hundred_members, monkeypatch, position):
     poison, processed = hundred_members[position], []
 
-    def process(job, items, now):
+    def process(chunk, items, now):
         if poison in items:
             raise RuntimeError("no luck")
         processed.extend(items)
@@ -252,7 +315,7 @@ def test_one_item_that_fails_its_chunk_fails_alone(hundred_members, monkeypatch,
     assert (view.state, view.done, view.failed) == ("failed", 99, 1)
     assert view.errors == [{"item_id": poison, "problem": "RuntimeError: no luck"}]
     assert sorted([*processed, poison]) == hundred_members, "each item is processed once"
-    process_with(monkeypatch, lambda job, items, now: [])
+    process_with(monkeypatch, lambda chunk, items, now: [])
     work.retry_job(job_id=job.id, now=LATER)
     run_waiting_chunks(job)
     assert (state(job).state, state(job).done, state(job).failed, state(job).errors) == ("done", 100, 0, [])
@@ -261,13 +324,14 @@ def test_one_item_that_fails_its_chunk_fails_alone(hundred_members, monkeypatch,
 def test_an_item_that_kills_its_workers_fails_alone(members, monkeypatch):
     """The worker that has the item in its chunk is lost."""
     poison = members[3].pk
-    process_with(monkeypatch, lambda job, items, now: [])
+    process_with(monkeypatch, lambda chunk, items, now: [])
     job = submit()
     now = NOW
     while state(job).state in ("queued", "running"):
         now += timedelta(hours=1)
-        for number, items in JobChunk.objects.filter(job=job.id).values_list("number", "item_ids"):
-            work.claim_chunk(job.id, number, now) if poison in items else run(job, number, now)
+        while chunk := work.claim_chunk(job.id, 0, now):
+            if poison not in chunk.item_ids:
+                work.complete_chunk(chunk, Job.State.DONE, [], now)
         work.reconcile_jobs(now=now + timedelta(minutes=30))
     view = state(job)
     assert (view.state, view.done, view.failed) == ("failed", 4, 1)
@@ -281,7 +345,7 @@ def test_the_halves_of_a_chunk_are_published(
     with django_capture_on_commit_callbacks(execute=True), pytest.raises(RuntimeError):
         run(job, 0)
     assert [kwargs["number"] for _, kwargs, _ in sent_messages] == [3, 4]
-    assert not run(job, 0), "the chunk is replaced"
+    assert not JobChunk.objects.filter(job=job.id, number=0).exists(), "the chunk is replaced"
 
 
 def test_a_chunk_that_fails_after_its_job_was_cancelled_is_not_tried_again(members, sent_messages):
@@ -291,6 +355,20 @@ def test_a_chunk_that_fails_after_its_job_was_cancelled_is_not_tried_again(membe
     work.release_chunk(chunk, "OSError: no disk", NOW)
     assert state(job).state == "cancelled"
     assert set(JobChunk.objects.filter(job=job.id).values_list("state", flat=True)) == {"cancelled"}
+
+
+@pytest.mark.parametrize("params", [{"member_ids": ["m0"]}, {"member_ids": ["m0", "m1"]}], ids=["one item", "two"])
+@pytest.mark.parametrize(
+    "settle",
+    [lambda chunk: work.requeue_chunk(chunk, NOW, attempts=0), lambda chunk: work.release_chunk(chunk, "E", NOW)],
+)
+def test_no_chunk_is_queued_again_after_its_job_was_cancelled(members, params, settle):
+    job = submit(params=params)
+    chunk = work.claim_chunk(job.id, 0, NOW)
+    work.cancel_job(job_id=job.id, now=NOW)
+    settle(chunk)
+    assert state(job).state == "cancelled"
+    assert work.claim_chunk(job.id, 0, LATER) is None
 
 
 def test_the_number_of_stored_errors_is_limited(hundred_members, failing_chunks):
@@ -315,6 +393,80 @@ def test_other_kinds_of_jobs_are_done(members, kind):
     for number in range(len(JobChunk.objects.filter(job=job.id))):
         run(job, number)
     assert state(job).state == "done" and state(job).done == job.total > 0
+
+
+# Stop
+
+
+@pytest.mark.parametrize("params", [{"member_ids": ["m0"]}, {"member_ids": ["m0", "m1"]}], ids=["one item", "two"])
+def test_a_chunk_whose_worker_stops_returns_to_the_queue_without_an_attempt(
+    members, monkeypatch, params, sent_messages, django_capture_on_commit_callbacks
+):
+    """However often that happens, the chunk does not fail, and it waits for no lease."""
+    job = submit(params=params)
+
+    def stop(chunk, items, now):
+        raise SystemExit(0)
+
+    for _ in range(5):
+        process_with(monkeypatch, stop)
+        sent_messages.clear()
+        with django_capture_on_commit_callbacks(execute=True), pytest.raises(SystemExit):
+            run(job, 0)
+        chunk = JobChunk.objects.get(job=job.id)
+        assert (chunk.state, chunk.attempts, len(sent_messages)) == ("queued", 0, 1)
+    process_with(monkeypatch, lambda chunk, items, now: [])
+    assert run(job, 0) and state(job).state == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chunk_returns_to_the_queue_if_its_worker_stops_in_the_middle_of_a_statement(members, monkeypatch):
+    """The connection to the database cannot be used any more."""
+
+    def stop(chunk, items, now):
+        connection.connection.close()
+        raise SystemExit(0)
+
+    process_with(monkeypatch, stop)
+    job = submit(params={"member_ids": ["m0"]})
+    with pytest.raises(SystemExit):
+        run(job, 0)
+    assert JobChunk.objects.values_list("state", "attempts").get() == ("queued", 0)
+
+
+def test_a_chunk_that_exceeds_its_time_is_halved_without_an_attempt(members, monkeypatch):
+    def exceed(member_pk, feed, now):
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(job_kinds, "rebuild_slate", exceed)
+    job = submit(params={"member_ids": ["m0", "m1"]})
+    with pytest.raises(SoftTimeLimitExceeded):
+        run(job, 0)
+    assert list(JobChunk.objects.values_list("state", "attempts")) == [("queued", 0)] * 2
+    assert (state(job).done, state(job).failed) == (0, 0)
+
+
+def test_a_worker_that_is_told_to_stop_interrupts_the_processes_of_its_chunks(monkeypatch):
+    class Timer:
+        def __init__(self, seconds, function):
+            self.start = function
+
+    signals = []
+
+    def kill(pid, number):
+        signals.append((pid, number))
+        raise ProcessLookupError
+
+    requests = [
+        SimpleNamespace(name=task_queue.PROCESS_CHUNK, worker_pid=5),
+        SimpleNamespace(name=task_queue.PROCESS_CHUNK, worker_pid=None),
+        SimpleNamespace(name=task_queue.EMBED_POSTS, worker_pid=6),
+    ]
+    monkeypatch.setattr(tasks.threading, "Timer", Timer)
+    monkeypatch.setattr(tasks.os, "kill", kill)
+    monkeypatch.setattr(tasks, "active_requests", requests)
+    tasks.return_chunks()
+    assert signals == [(5, signal.SIGTERM)]
 
 
 # Cancel and retry
@@ -351,8 +503,8 @@ def test_retry_processes_only_the_remaining_chunks(members, sent_messages, djang
     with django_capture_on_commit_callbacks(execute=True):
         assert work.retry_job(job_id=job.id, now=LATER).state == "running"
     assert [kwargs["number"] for _, kwargs, _ in sent_messages] == [1, 2]
-    assert not run(job, 0, LATER)
     assert run(job, 1, LATER) and run(job, 2, LATER)
+    assert not run(job, 0, LATER)
     view = state(job)
     assert (view.state, view.done, view.failed, view.is_cancel_requested) == ("done", 5, 0, False)
 
@@ -363,7 +515,7 @@ def test_retry_removes_the_failures_of_the_retried_chunks(members, failing_chunk
         with pytest.raises(RuntimeError):
             run(job, 0)
     assert (state(job).state, state(job).failed) == ("failed", 1)
-    process_with(monkeypatch, lambda job, items, now: [])
+    process_with(monkeypatch, lambda chunk, items, now: [])
     work.retry_job(job_id=job.id, now=LATER)
     run(job, 0, LATER)
     view = state(job)
@@ -377,6 +529,86 @@ def test_retrying_a_running_or_done_job_changes_nothing(members):
     for number in range(3):
         run(job, number)
     assert work.retry_job(job_id=job.id, now=NOW).state == "done"
+
+
+def fail_for(monkeypatch, members):
+    """Make single items of a chunk fail, as an error that the function returns."""
+    failing = {member.pk for member in members}
+    process_with(
+        monkeypatch,
+        lambda chunk, items, now: [{"item_id": i, "problem": f"no luck with {i}"} for i in items if i in failing],
+    )
+
+
+def test_a_failed_item_of_a_chunk_that_is_done_is_retried_alone(members, monkeypatch):
+    fail_for(monkeypatch, members[1:3])
+    job = submit()
+    run_waiting_chunks(job)
+    assert (state(job).state, state(job).done, state(job).failed) == ("done", 3, 2)
+    processed = []
+    process_with(monkeypatch, lambda chunk, items, now: processed.extend(items) or [])
+    view = work.retry_job(job_id=job.id, now=LATER)
+    assert (view.state, view.done, view.failed, view.errors, view.finished_at) == ("running", 3, 0, [], None)
+    run_waiting_chunks(job)
+    assert (state(job).state, state(job).done, state(job).failed) == ("done", 5, 0)
+    assert sorted(processed) == [members[1].pk, members[2].pk]
+    assert not JobFailure.objects.exists()
+
+
+def test_one_failed_item_is_retried_and_the_others_wait(members, monkeypatch):
+    fail_for(monkeypatch, members[1:3])
+    job = submit()
+    run_waiting_chunks(job)
+    fail_for(monkeypatch, [])
+    work.retry_job(job_id=job.id, item_ids=[members[1].pk, 10**9], now=LATER)
+    run_waiting_chunks(job)
+    assert (state(job).state, state(job).done, state(job).failed) == ("done", 4, 1)
+    assert [failure.id for failure in work.list_failures(job_id=job.id, after=0, limit=9)] == ["m2"]
+    assert work.retry_job(job_id=job.id, item_ids=[members[1].pk], now=LATER).state == "done", "it is not failed"
+
+
+def test_an_item_that_fails_again_is_listed_again(members, monkeypatch):
+    fail_for(monkeypatch, members[1:2])
+    job = submit()
+    for _ in range(2):
+        run_waiting_chunks(job)
+        (failure,) = work.list_failures(job_id=job.id, after=0, limit=9)
+        assert (failure.item_id, failure.id) == (members[1].pk, "m1")
+        assert failure.problem == f"no luck with {members[1].pk}" and failure.failed_at >= NOW
+        assert (state(job).done, state(job).failed) == (4, 1)
+        work.retry_job(job_id=job.id, now=LATER)
+
+
+def test_failures_are_listed_in_pages(hundred_members, failing_chunks):
+    job = submit()
+    run_waiting_chunks(job)
+    seen, after = [], 0
+    while page := work.list_failures(job_id=job.id, after=after, limit=30):
+        assert len(page) <= 30
+        seen += [failure.item_id for failure in page]
+        after = page[-1].cursor
+    assert sorted(seen) == hundred_members
+
+
+def test_failures_of_items_that_are_no_rows_or_do_not_exist_have_no_id(members, monkeypatch):
+    fail_for(monkeypatch, members[:1])
+    job = submit()
+    run_waiting_chunks(job)
+    type(members[0]).objects.filter(pk=members[0].pk).delete()
+    assert [failure.id for failure in work.list_failures(job_id=job.id, after=0, limit=9)] == [None]
+    training = work.submit_job(kind="train_model", params={}, now=NOW)
+    JobFailure.objects.create(job_id=training.id, item_id=members[1].pk, problem="E", failed_at=NOW)
+    assert [failure.id for failure in work.list_failures(job_id=training.id, after=0, limit=9)] == [None]
+
+
+def test_failed_chunks_of_an_earlier_release_are_retried(members):
+    """It wrote no failures, only the state of the chunk."""
+    job = Job.objects.create(kind="batch_feeds", state="failed", total=1, failed=1, created_at=NOW)
+    JobChunk.objects.create(job=job, number=0, item_ids=[members[0].pk], state="failed", attempts=3)
+    work.retry_job(job_id=job.pk, now=LATER)
+    run_waiting_chunks(SimpleNamespace(id=job.pk))
+    view = work.read_job(job_id=job.pk)
+    assert (view.state, view.done, view.failed) == ("done", 1, 0)
 
 
 # Reconcile
@@ -403,7 +635,7 @@ def test_a_chunk_that_kills_every_worker_is_failed(members):
     job = submit(params={"member_ids": ["m0"]})
     for hours in range(3):
         assert work.claim_chunk(job.id, 0, NOW + timedelta(hours=hours))
-    work.reconcile_jobs(now=NOW + timedelta(hours=9))
+        work.reconcile_jobs(now=NOW + timedelta(hours=hours, minutes=30))
     view = state(job)
     assert (view.state, view.failed) == ("failed", 1)
     assert "worker was lost 3 times" in view.errors[0]["problem"]
@@ -417,20 +649,20 @@ def test_jobs_are_listed_newest_first(members):
 
 def test_a_worker_with_an_expired_lease_cannot_release_the_chunk_of_another_worker(members):
     """The late failure does not queue the completed chunk again. Otherwise its items would be counted twice."""
-    job = submit(params={"member_ids": ["m0", "m1"]})
-    slow_chunk = work.claim_chunk(job.id, 0, NOW)
-    work.complete_chunk(work.claim_chunk(job.id, 0, LATER), Job.State.DONE, [], LATER)
-    assert (state(job).state, state(job).done) == ("done", 2)
-    work.release_chunk(slow_chunk, "OSError: no disk", LATER)
+    job = submit(params={"member_ids": ["m0"]})
+    paused, holder = claim_twice(job)
+    work.complete_chunk(holder, Job.State.DONE, [], LATER)
+    work.release_chunk(paused, "OSError: no disk", LATER)
     assert JobChunk.objects.get(job=job.id).state == "done"
     assert not run(job, 0, LATER)
-    assert state(job).done == 2
+    assert state(job).done == 1
 
 
 def test_a_claim_and_a_completion_affect_one_chunk_of_one_job(members):
     """Other chunks of the job, and chunks with the same number in another job, do not change."""
-    job, other = submit(), submit()
+    job = submit()
     first, second = (work.claim_chunk(job.id, number, NOW) for number in (0, 1))
+    other = submit()
     work.complete_chunk(first, Job.State.DONE, [], NOW)
     states = dict(JobChunk.objects.filter(job=job.id).values_list("number", "state"))
     assert states == {0: "done", 1: "running", 2: "queued"} and state(job).done == 2
@@ -456,3 +688,19 @@ def test_only_a_finished_export_has_a_file(members):
     job = submit(params={"member_ids": ["m0"]})
     run(job, 0)
     assert state(job).state == "done" and not state(job).has_file
+
+
+def test_beat_releases_the_chunks_of_lost_workers(members):
+    job = submit(params={"member_ids": ["m0"]})
+    work.claim_chunk(job.id, 0, NOW)
+    tasks.reconcile_jobs()
+    assert JobChunk.objects.get(job=job.id).state == "queued"
+
+
+def test_beat_enqueues_interactions_whose_message_was_lost(members, sent_messages, django_capture_on_commit_callbacks):
+    factories.interaction(members[0], Post.objects.earliest("pk"), at=NOW)
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.enqueue_pending()
+    assert [(name, kwargs) for name, kwargs, _ in sent_messages] == [
+        (task_queue.LEARN_INTERACTIONS, {"member_ids": [members[0].pk]})
+    ]

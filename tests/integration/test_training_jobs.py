@@ -130,7 +130,7 @@ def test_too_few_likes_fail_the_item_and_not_the_worker(training_worker):
 
 def test_the_result_of_a_running_job_says_how_far_it_is(platform, training_worker, monkeypatch):
     results, check = [], work.check_cancellation
-    monkeypatch.setattr(work, "check_cancellation", lambda job_id: (check(job_id), results.append(state(job).result)))
+    monkeypatch.setattr(work, "check_cancellation", lambda chunk: (check(chunk), results.append(state(job).result)))
     job = submit()
     run(job)
     assert {"stage": "training on all likes", "done": 0, "total": 10} in results
@@ -139,7 +139,7 @@ def test_the_result_of_a_running_job_says_how_far_it_is(platform, training_worke
 def test_a_cancelled_training_ends_and_a_retry_trains_again(platform, training_worker, monkeypatch):
     job, check = submit(), work.check_cancellation
     monkeypatch.setattr(
-        work, "check_cancellation", lambda job_id: (work.cancel_job(job_id=job_id, now=NOW), check(job_id))
+        work, "check_cancellation", lambda chunk: (work.cancel_job(job_id=chunk.job_id, now=NOW), check(chunk))
     )
     run(job)
     failed = TrainedModel.objects.get()
@@ -172,8 +172,8 @@ def test_the_lease_is_renewed_while_a_long_chunk_is_processed(short_lease, monke
     """The reconciler would otherwise start the training a second time."""
     seen = []
 
-    def process(job_id, items, now):
-        leases = JobChunk.objects.filter(job=job_id).values_list("leased_until", flat=True)
+    def process(chunk, items, now):
+        leases = JobChunk.objects.filter(pk=chunk.pk).values_list("leased_until", flat=True)
         seen.append(leases.get())
         wait_until(lambda: leases.get() > seen[0])
         seen.append(leases.get())

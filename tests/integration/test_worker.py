@@ -16,7 +16,7 @@ from recommendations.services.learning.interact import Event
 from recommendations.services.serving.recommend import recommend
 from recommendations.stores.active_policies import POLICY_REFRESH_SECONDS
 from recsys_project.celery import app
-from tests import factories
+from tests import factories, slow_chunks
 from tests.servers import celery_worker
 
 TIMEOUT_SECONDS = 60
@@ -161,3 +161,36 @@ def test_a_job_is_finished_after_its_worker_is_killed(redis_url, idle_session_wo
     assert (view.state, view.done, view.failed) == ("done", 414, 0), view.errors
     assert not JobChunk.objects.exclude(state=Job.State.DONE).exists()
     assert Member.objects.count() == 414
+
+
+@pytest.mark.one_database("postgresql")
+def test_a_paused_worker_settles_nothing_and_a_stopped_one_returns_its_chunk(
+    redis_url, idle_session_worker, platform, tmp_path, settings
+):
+    """Another worker gets the chunk of the paused one. The chunk of the stopped one waits for no lease."""
+    settings.ENV = django_settings.ENV.model_copy(update={"job_lease_seconds": 2})
+    began, end = tmp_path / "began", tmp_path / "end"
+    options = {"include": "tests.slow_chunks", "JOB_LEASE_SECONDS": "2", slow_chunks.FOLDER: str(tmp_path)}
+    chunks = JobChunk.objects.values_list("state", "attempts")
+    with celery_worker(tmp_path, queues="batch", **options) as worker:
+        job = work.submit_job(kind="batch_feeds", params={"member_ids": ["m0"]}, now=clock.now())
+        mine = chunks.filter(job=job.id)
+        wait_for(began.exists, worker.log)
+        os.killpg(worker.process.pid, signal.SIGSTOP)
+        wait_for(lambda: work.reconcile_jobs(now=clock.now()) or mine.get() == ("queued", 1))
+        holder = work.claim_chunk(job.id, 0, clock.now())
+        os.killpg(worker.process.pid, signal.SIGCONT)
+        end.touch()
+        wait_for(lambda: "process_chunk" in worker.log() and "succeeded" in worker.log(), worker.log)
+        assert (mine.get(), work.read_job(job_id=job.id).done) == (("running", 2), 0)
+        work.complete_chunk(holder, Job.State.DONE, [], clock.now())
+        assert work.read_job(job_id=job.id).done == 1
+
+        end.unlink()
+        began.unlink()
+        stopped = work.submit_job(kind="batch_feeds", params={"member_ids": ["m1", "m2"]}, now=clock.now())
+        wait_for(began.exists, worker.log)
+        assert chunks.get(job=stopped.id) == ("running", 1)
+        worker.process.terminate()
+        wait_for(lambda: worker.process.poll() is not None, worker.log)
+        assert chunks.get(job=stopped.id) == ("queued", 0)

@@ -44,6 +44,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("kind", choices=work.KIND_NAMES)
         parser.add_argument("--params", default="{}", help='JSON, such as {"member_ids": ["42"]}')
+        parser.add_argument("--priority", choices=work.PRIORITY_NAMES, help="default: that of the kind")
         parser.add_argument("--idempotency-key", help="a second submission with the same key returns the first job")
         parser.add_argument("--wait", action="store_true", help="show the progress and wait until the job is finished")
 
@@ -53,6 +54,7 @@ class Command(BaseCommand):
                 kind=options["kind"],
                 params=parse_params(options["params"]),
                 now=now(),
+                priority=options["priority"],
                 idempotency_key=options["idempotency_key"],
                 submitter="the command line",
             )

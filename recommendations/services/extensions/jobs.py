@@ -1,7 +1,7 @@
 """
 The kinds of job: the function that processes a chunk of each, and their registration with `work`.
 
-A function takes the job's id, item ids and the time. It returns one error for each item that failed.
+A function takes the claimed chunk, its item ids and the time. It returns one error for each item that failed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db.models import QuerySet
 
-from recommendations.models import Job, Member, Post
+from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services import invalidate, wiring, work
 from recommendations.services.learning import learn
 from recommendations.services.members import erasure, export
@@ -34,50 +34,52 @@ def process_each(
     for item in items:
         try:
             process(item)
+        except SoftTimeLimitExceeded:
+            raise  # the time of the whole chunk is over
         except Exception as error:
             log.exception("job_item_failed", extra={"member_id": item_id(item)})
             errors.append({"item_id": item_id(item), "problem": f"{type(error).__name__}: {error}"})
     return errors
 
 
-def process_member_feeds(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_member_feeds(_chunk: JobChunk, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Build and cache a discovery slate for each active member."""
     wiring.catalogue().refresh(now)
     active = Member.objects.filter(pk__in=member_ids, is_active=True).order_by("pk").values_list("pk", flat=True)
     return process_each(active, lambda pk: rebuild_slate(pk, "discovery", now), int)
 
 
-def process_embeddings(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_embeddings(_chunk: JobChunk, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Embed these posts. A post that fails is recorded as an embedding failure and retried later."""
     embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
     invalidate.invalidate_posts(post_ids)
     return []
 
 
-def process_reindex(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_reindex(_chunk: JobChunk, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Bring these posts' entries in the vector index up to date."""
     reindexing.index_posts(space=CONTENT_SPACE, post_ids=post_ids)
     return []
 
 
-def process_interest_rebuilds(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_interest_rebuilds(_chunk: JobChunk, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Rebuild these members' interests: learn pending interactions, then the whole history."""
     learn.learn_interactions(member_ids=member_ids, now=now)
     return process_each(member_ids, lambda member_id: learn.rebuild_interests(member_id=member_id, now=now), int)
 
 
-def process_member_exports(job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_member_exports(chunk: JobChunk, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Export all data on each member as a file of the job."""
-    return process_each(member_ids, lambda pk: export.export_member(job_id=job, member_pk=pk, now=now), int)
+    return process_each(member_ids, lambda pk: export.export_member(job_id=chunk.job_id, member_pk=pk, now=now), int)
 
 
-def process_member_erasures(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_member_erasures(_chunk: JobChunk, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Erase members. If one cannot be erased, or Qdrant does not respond, the whole chunk is retried."""
     erasure.erase_members(member_ids=member_ids, now=now)
     return []
 
 
-def process_post_erasures(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_post_erasures(_chunk: JobChunk, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Erase posts. If Qdrant does not respond, the chunk is retried."""
     erasure.erase_posts(post_ids=post_ids, now=now)
     reindexing.drop_erased_posts()
@@ -94,7 +96,7 @@ def accept_post_erasures(_job: Job, post_ids: Sequence[int], now: datetime, _sub
     erasure.hide_posts(post_ids, now)
 
 
-def refuse_training(_job: UUID, _kinds: Sequence[int], _now: datetime) -> list[dict[str, Any]]:
+def refuse_training(_chunk: JobChunk, _kinds: Sequence[int], _now: datetime) -> list[dict[str, Any]]:
     """Raise an error. `recommendations/training_tasks.py`, which only the training worker imports, replaces this."""
     raise RuntimeError("Only the training worker can train a model: it imports SciPy.")
 
@@ -119,11 +121,11 @@ def register() -> None:
     kind = Job.Kind
     for job_kind in (
         work.JobKind(kind.BATCH_FEEDS, process_member_feeds, default_items=active_members),
-        work.JobKind(kind.MEMBER_FEED, process_member_feeds, queue="interactive"),
+        work.JobKind(kind.MEMBER_FEED, process_member_feeds, queue="interactive", priority=Job.Priority.HIGH),
         work.JobKind(kind.EMBED_POSTS, process_embeddings, items=Post, default_items=unembedded_posts),
-        work.JobKind(kind.REINDEX, process_reindex, items=Post, default_items=embedded_posts),
+        work.JobKind(kind.REINDEX, process_reindex, items=Post, default_items=embedded_posts, max_running=2),
         work.JobKind(kind.REBUILD_INTERESTS, process_interest_rebuilds, default_items=active_members),
-        work.JobKind(kind.EXPORT_MEMBERS, process_member_exports),
+        work.JobKind(kind.EXPORT_MEMBERS, process_member_exports, max_running=2),
         work.JobKind(
             kind.ERASE_MEMBERS,
             process_member_erasures,
@@ -137,6 +139,9 @@ def register() -> None:
             on_accept=accept_post_erasures,
             is_cancellable=False,
         ),
-        work.JobKind(kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training"),
+        # A training may use most of the machine's memory.
+        work.JobKind(
+            kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training", max_running=1
+        ),
     ):
         work.register_kind(job_kind)

@@ -216,15 +216,23 @@ TABLES: dict[str, Table] = {
     # Work
     "recommendations.Job": Table(
         columns(
-            none="id kind state idempotency_hash total done failed created_at started_at finished_at "
-            "cancel_requested_at",
+            none="id kind state priority deadline is_expired idempotency_hash total done failed created_at started_at "
+            "finished_at cancel_requested_at",
             text="params errors result",
         ),
         kept_until="SERVED_RETENTION_DAYS; the erasure removes ids from it",
     ),
     "recommendations.JobChunk": Table(
-        columns(none="id job number state attempts leased_until", member_key="item_ids", text="error"),
+        columns(
+            none="id job number state priority slot publications lost_after attempts claim_id leased_until",
+            member_key="item_ids",
+            text="error",
+        ),
         kept_until="its job is deleted",
+    ),
+    "recommendations.JobFailure": Table(
+        columns(none="id job failed_at", member_key="item_id", text="problem"),
+        kept_until="its item is retried or its job is deleted",
     ),
     "recommendations.JobFile": Table(
         columns(none="id job created_at", member_key="member", activity="content"),

@@ -23,7 +23,6 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, cast
-from uuid import UUID
 
 import numpy as np
 from django.conf import settings
@@ -34,7 +33,7 @@ from recommendations.collaborative.item_weights import ItemWeightTable
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import Float64Array, Int64Array
 from recommendations.evaluation.intervals import Comparison, compare_paired
-from recommendations.models import Post, ReactionHistory, TrainedModel, TrainedModelBlock
+from recommendations.models import JobChunk, Post, ReactionHistory, TrainedModel, TrainedModelBlock
 from recommendations.services import work
 from recommendations.services.errors import ServiceError, TooFewLikes
 from recommendations.services.training.co_like_scales import measure_co_like_scales
@@ -243,7 +242,7 @@ def describe(comparison: Comparison) -> dict[str, list[float]]:
 # As a job
 
 
-def process_training(job_id: UUID, kinds: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def process_training(chunk: JobChunk, kinds: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """
     Train a model of each kind (positions in `KIND_NAMES`). Return an error for each kind with too few likes.
 
@@ -252,8 +251,8 @@ def process_training(job_id: UUID, kinds: Sequence[int], now: datetime) -> list[
     """
 
     def report(stage: str, done: int, total: int) -> None:
-        work.check_cancellation(job_id)
-        work.set_job_result(job_id, {"stage": stage, "done": done, "total": total})
+        work.check_cancellation(chunk)
+        work.set_job_result(chunk, {"stage": stage, "done": done, "total": total})
 
     errors, models = [], []
     for position in kinds:
@@ -261,5 +260,5 @@ def process_training(job_id: UUID, kinds: Sequence[int], now: datetime) -> list[
             models.append(train(kind=KIND_NAMES[position], now=now, progress=report).id)
         except TooFewLikes as error:
             errors.append({"item_id": position, "problem": str(error)})
-    work.set_job_result(job_id, {"models": models})
+    work.set_job_result(chunk, {"models": models})
     return errors
