@@ -12,7 +12,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db.models import Q
 
+from monitoring.maintenance import MAX_CLOCK_DIFFERENCE
 from monitoring.models import Alert, Notice
 
 log = logging.getLogger(__name__)
@@ -29,10 +31,12 @@ def send_due_notices(*, now: datetime) -> int:
     """
     Send the notices that are due. Return how many were sent.
 
-    A notice is claimed before it is sent, by updating its attempts, so that no two workers send it.
+    A notice is claimed before it is sent, by updating its attempts, so that no two workers send it. A notice whose time
+    is further away than any delay has it from a clock that was ahead, and is due.
     """
     sent = 0
-    due = Notice.objects.filter(state=Notice.State.WAITING, due_at__lte=now).select_related("alert")
+    is_due = Q(due_at__lte=now) | Q(due_at__gt=now + MAX_RETRY_DELAY + MAX_CLOCK_DIFFERENCE)
+    due = Notice.objects.filter(is_due, state=Notice.State.WAITING).select_related("alert")
     for notice in due.order_by("due_at", "pk")[:BATCH_SIZE]:
         delay = min(FIRST_RETRY_DELAY * 2**notice.attempts, MAX_RETRY_DELAY)
         unclaimed = Notice.objects.filter(pk=notice.pk, state=Notice.State.WAITING, attempts=notice.attempts)

@@ -325,7 +325,7 @@ def run_manage(env: Mapping[str, str], *words: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=START_TIMEOUT_SECONDS,
+        timeout=3 * START_TIMEOUT_SECONDS,
         check=False,
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
