@@ -29,11 +29,6 @@ TRIGGERS = {
         "OLD.state <> NEW.state OR OLD.attempts <> NEW.attempts",
         "'chunk', CAST(NEW.job_id AS text), NEW.number, OLD.state || '>' || NEW.state",
     ),
-    "cancelled": (
-        "recommendations_job",
-        "OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL",
-        "'job', CAST(NEW.id AS text), 0, 'cancelled'",
-    ),
     "learned": (
         "recommendations_interaction",
         "NEW.is_learned AND NOT OLD.is_learned",
@@ -82,9 +77,9 @@ class Database:
                 connection.execute(f"CREATE TRIGGER fault_{name} AFTER UPDATE ON {table} {body}")
 
     def read_marks(self) -> list[Mark]:
-        """Return the recorded changes of jobs, in order."""
-        rows = self.query("SELECT job, chunk, change FROM fault_log WHERE kind <> 'learned' ORDER BY id")
-        return [Mark(str(UUID(job)), chunk, change) for job, chunk, change in rows]
+        """Return the recorded changes of chunks, in order."""
+        rows = self.query("SELECT job, chunk, change, at FROM fault_log WHERE kind = 'chunk' ORDER BY id")
+        return [Mark(str(UUID(job)), chunk, change, at) for job, chunk, change, at in rows]
 
     def read_learned_times(self) -> list[float]:
         """Return the times at which interactions were learned, ascending."""

@@ -77,24 +77,27 @@ class SentEvent:
 
 @dataclass(frozen=True)
 class SentJob:
-    """A job that was submitted and acknowledged, and whether its cancellation was."""
+    """A job that was submitted and acknowledged. *is_cancelled*: a client asked to cancel it."""
 
     id: str
     items: tuple[str, ...]
     is_cancelled: bool = False
+    cancelled_at: float = float("inf")
+    """When the cancellation was acknowledged."""
 
 
 @dataclass(frozen=True)
 class Mark:
     """
-    A change of a job's row or of one of its chunks, in the order in which the database made them.
+    A change of a chunk's row, in the order in which the database made them, and its time.
 
-    *change* is "cancelled", or the old and the new state of the chunk, such as "queued>running".
+    *change* is the old and the new state, such as "queued>running".
     """
 
     job: str
     chunk: int
     change: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True)

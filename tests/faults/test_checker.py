@@ -42,15 +42,15 @@ def valid_history():
         reads=[Read(CONSENT, True, 2.5, 2.6), Read(CONSENT, False, 2.5, 2.6), Read(CONSENT, False, 4, 5)],
         pages=[Page("m1", (("p1", "a1"),), 6, 8), Page("m2", (("p1", "a1"),), 8, 9)],
         events=[SentEvent("e1", True), SentEvent("e2", False), SentEvent("e3", False)],
-        jobs=[SentJob("j1", ("m1", "m2")), SentJob("j2", ("m1", "m2"), is_cancelled=True)],
+        jobs=[SentJob("j1", ("m1", "m2")), SentJob("j2", ("m1", "m2"), is_cancelled=True, cancelled_at=20)],
         marks=[
-            Mark("j1", 0, "queued>running"),
-            Mark("j1", 0, "running>running"),
-            Mark("j1", 0, "running>done"),
-            Mark("j2", 0, "queued>running"),
-            Mark("j2", 0, "cancelled"),
-            Mark("j2", 1, "queued>cancelled"),
-            Mark("j2", 0, "running>done"),
+            Mark("j1", 0, "queued>running", 10),
+            Mark("j1", 0, "running>running", 30),
+            Mark("j1", 0, "running>done", 31),
+            Mark("j2", 0, "queued>running", 19),
+            Mark("j2", 1, "queued>cancelled", 20),
+            Mark("j2", 0, "running>running", 30),
+            Mark("j2", 0, "running>done", 31),
         ],
         faults=[InjectedFault("kill", "web-1", 10, 12)],
         final=Final(
@@ -111,7 +111,7 @@ def job(*values):
         (job("done", 2, 0, ("m1", "m2", "m3")), "each item has its effect once"),
         (add("marks", Mark("j1", 0, "running>done")), "a chunk is settled once"),
         (add("marks", Mark("j1", 0, "done>queued")), "a chunk is settled once"),
-        (add("marks", Mark("j2", 2, "queued>running")), "nothing is claimed after a cancellation"),
+        (add("marks", Mark("j2", 2, "queued>running", 21)), "nothing is claimed after a cancellation"),
     ],
 )
 def test_each_violation_is_found(break_it, guarantee):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import random
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -240,11 +242,12 @@ class Clients:
         answer, parsed = self._insist("jobs", "POST", "/jobs", body, headers=headers)
         if answer.outcome is not Outcome.RIGHT:
             return
-        is_cancelled = rng.random() < 0.3
-        if is_cancelled:
-            # Without an acknowledgement the job may be cancelled or not: only an acknowledged one is asserted.
-            self._insist("jobs", "DELETE", f"/jobs/{parsed['id']}")
-        self.history.jobs.append(SentJob(parsed["id"], items, is_cancelled))
+        job = SentJob(parsed["id"], items)
+        if rng.random() < 0.3:
+            answer, _ = self._insist("jobs", "DELETE", f"/jobs/{job.id}")
+            cancelled_at = answer.end if answer.outcome is Outcome.RIGHT else math.inf
+            job = replace(job, is_cancelled=True, cancelled_at=cancelled_at)
+        self.history.jobs.append(job)
 
 
 def classify(response: http.client.HTTPResponse, parsed: Any, is_right: Callable[[int, Any], bool]) -> Outcome:
