@@ -49,7 +49,7 @@ class Clients:
                 ("upserts", self._upsert_members, 0.2),
                 ("pages-1", self._read_pages, 0.05),
                 ("pages-2", self._read_pages, 0.05),
-                ("jobs", self._run_job, 0.5),
+                ("jobs", self._run_job, 1.5),
             )
         ]
 

@@ -134,8 +134,37 @@ BOUNDED = {
 }
 """Why the rows of a table do not grow without end although no rule deletes them, by label."""
 
-CONFIGURED_BY_STAFF = {"flags", "access", "monitoring", "auth", "contenttypes", "account", "mfa"}
-"""Apps whose other tables have the rows that staff create: flags, experiments, keys, alert rules, accounts."""
+CREATED_BY_STAFF = frozenset(
+    [
+        "auth.Permission",
+        "auth.Group",
+        "auth.User",
+        "contenttypes.ContentType",
+        "account.EmailAddress",
+        "account.EmailConfirmation",
+        "mfa.Authenticator",
+        "access.ApiKey",
+        "monitoring.AlertRule",
+        "monitoring.Silence",
+        "flags.Segment",
+        "flags.Condition",
+        "flags.Flag",
+        "flags.FlagVariant",
+        "flags.Rule",
+        "flags.Prerequisite",
+        "flags.PayloadVersion",
+        "flags.ExclusionGroup",
+        "flags.Holdout",
+        "flags.Metric",
+        "flags.Experiment",
+        "flags.ExperimentVariant",
+        "flags.ExperimentPhase",
+        "flags.RolloutPlan",
+        "flags.RolloutPhase",
+        "flags.Guardrail",
+    ]
+)
+"""Tables whose rows staff create one by one, or that a release contains."""
 
 
 def delete_expired_records(*, now: datetime) -> MaintenanceResult:
@@ -181,8 +210,8 @@ def delete_old_interactions(before: datetime) -> int:
     """
     Delete interactions that were received before a time. Return the number of rows.
 
-    What was learned from them stays, and fades as before. An event that is sent again after that counts again, so the
-    API accepts none of this age (INTERACTION_MAX_AGE_DAYS).
+    What was learned from them stays, and fades as before. The API rejects an event of this age
+    (INTERACTION_MAX_AGE_DAYS): it could not tell any more whether it has counted.
     """
     end = first_id_since(Interaction.objects.all(), "received_at", before)
     return delete_in_batches(Interaction.objects.filter(pk__lte=end, received_at__lt=before).order_by("pk"))[0]
