@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import models
-from django.db.models import Exists, Max, Min, OuterRef, Q, Sum
+from django.db.models import Exists, OuterRef, Q, Sum
 from django.db.models.functions import Length
 
 from access.models import UsageAlert
@@ -233,10 +233,12 @@ def delete_old_seen(before: datetime) -> int:
     A post that the member interacted with stays seen for as long as the interaction is stored: members are not
     recommended what they have liked or rated, however long ago.
     """
-    ends = SeenPost.objects.aggregate(low=Min("pk"), high=Max("pk"))
-    if ends["low"] is None:
+    # Two queries: SQLite reads the whole table for the smallest and the greatest id in one.
+    ids = SeenPost.objects.values_list("pk", flat=True)
+    first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
+    if first is None or last is None:
         return 0
     interactions = Interaction.objects.filter(member=OuterRef("member"), post=OuterRef("post"), undone_at=None)
     old = SeenPost.objects.filter(~Exists(interactions), seen_at__lt=before).order_by()
-    starts = range(ends["low"], ends["high"] + 1, IDS_PER_RANGE)
+    starts = range(first, last + 1, IDS_PER_RANGE)
     return sum(old.filter(pk__gte=start, pk__lt=start + IDS_PER_RANGE).delete()[0] for start in starts)
