@@ -25,6 +25,7 @@ import redis
 
 from recsys_project.stack import commands
 from recsys_project.stack.redis import find_binary, write_config
+from recsys_project.stack.state import StackState
 from tests import servers
 from tests.faults import plan
 
@@ -154,7 +155,7 @@ class Deployment:
             self._add(name, [*commands.CELERY, "worker", "-n", f"{name}@%h", *options])
             if previous:
                 self._add(f"old-{name}", [*commands.CELERY, "worker", "-n", f"old-{name}@%h", *options], **old)
-        self._add("beat", [*commands.CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"])
+        self._add("beat", commands.server_commands(StackState())["beat"])
         for name, port in zip(plan.WEB, self.ports, strict=True):
             server = self.processes[name]
             servers.wait_until(partial(servers.is_listening, port), server.process, server.log)
