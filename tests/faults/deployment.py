@@ -16,7 +16,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +155,13 @@ class Deployment:
             if previous:
                 self._add(f"old-{name}", [*commands.CELERY, "worker", "-n", f"old-{name}@%h", *options], **old)
         self._add("beat", commands.server_commands(StackState())["beat"])
-        for name, port in zip(plan.WEB, self.ports, strict=True):
-            server = self.processes[name]
-            servers.wait_until(partial(servers.is_listening, port), server.process, server.log)
+        server = self.processes[plan.WEB[0]]
+        servers.wait_until(self.is_listening, server.process, server.log)
         threading.Thread(target=self._supervise, daemon=True).start()
+
+    def is_listening(self) -> bool:
+        """Return whether each web server listens."""
+        return all(map(servers.is_listening, self.ports))
 
     def stop(self) -> None:
         """End every process."""

@@ -11,8 +11,10 @@ KILL, KILL_CHILD, PAUSE, FLUSH, LOSE_MESSAGES, REFUSE_WRITES, CRASH_DATABASE, CH
     "process killed", "child process killed", "process paused", "Redis emptied", "messages lost",
     "Redis refuses writes", "database crashes", "clock jumps", "disk full",
 )  # fmt: skip
+MOMENTARY = {KILL, KILL_CHILD, FLUSH, LOSE_MESSAGES, CRASH_DATABASE}
+"""Faults that are over at once. A killed process runs again a second later, as under a process manager."""
 MAX_SECONDS = 5.0
-"""How long a fault lasts at most. A killed process runs again a second later, as under a process manager."""
+"""How long another fault lasts at most."""
 CLOCK_JUMPS = (-30.0, 30.0)
 
 

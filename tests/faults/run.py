@@ -66,7 +66,10 @@ def run_faults(
             report(f"{fault.kind}: {fault.target}, {fault.seconds:.1f} s")
             with service.inject(fault):
                 time.sleep(fault.seconds)
-            clients.history.faults.append(InjectedFault(fault.kind, fault.target, start, time.time()))
+            end = start if fault.kind in plan.MOMENTARY else time.time()
+            clients.history.faults.append(InjectedFault(fault.kind, fault.target, start, end))
+            # Otherwise what this fault costs would be counted as the cost of the next one.
+            wait_for(service.is_listening)
         time.sleep(WARM_UP_SECONDS)
         clients.stop()
         stopped = time.monotonic()
@@ -120,7 +123,7 @@ def format_table(runs: Sequence[Run]) -> str:
         faults = run.history.faults
         ends = [*(fault.start for fault in faults[1:]), float("inf")][: len(faults)]
         for fault, end in zip(faults, ends, strict=True):
-            key = (fault.kind, fault.target.partition("-")[0])
+            key = (fault.kind, fault.target.removesuffix("-1").removesuffix("-2"))
             work = fault.work_after - fault.end if fault.work_after is not None else None
             rows[key].append((*measure_answers(run.history, fault, end), work))
     for (kind, target), measured in sorted(rows.items()):
