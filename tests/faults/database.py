@@ -43,6 +43,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         self._is_sqlite = url.startswith("sqlite")
+        self._snapshot: Any = None
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[Any]:
@@ -55,6 +56,8 @@ class Database:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
+        if self._snapshot:
+            return list(self._snapshot.execute(sql).fetchall())
         with self._connect() as connection:
             return list(connection.execute(sql).fetchall())
 
@@ -104,6 +107,15 @@ class Database:
         return float(self.query(sql)[0][0]) / max(count, 1)
 
     def read_final(self) -> Final:
+        """Return the final state, of one moment: workers may still be writing pages that were served."""
+        with self._connect() as self._snapshot:
+            self._snapshot.execute("BEGIN" if self._is_sqlite else "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            try:
+                return self._read_tables()
+            finally:
+                self._snapshot = None
+
+    def _read_tables(self) -> Final:
         """Return the final state. The results of jobs are the files that they wrote."""
         posts = dict(self.query("SELECT id, external_id FROM recommendations_post"))
         stored = Counter(dict(self.query("SELECT post_id, count(*) FROM recommendations_interaction GROUP BY post_id")))

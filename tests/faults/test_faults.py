@@ -6,6 +6,7 @@ faults every day. `python -m tests.faults` runs the same and prints a table.
 """
 
 import os
+import shutil
 from datetime import date
 
 import pytest
@@ -18,9 +19,10 @@ SEED = int(os.environ.get("FAULT_SEED", date.today().toordinal()))
 
 @pytest.mark.timeout(SECONDS + 600)
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_no_guarantee_is_broken_under_faults(database, tmp_path):
-    run = run_faults(tmp_path, database=database, seed=SEED, seconds=SECONDS)
+def test_no_guarantee_is_broken_under_faults(database, folder):
+    run = run_faults(folder, database=database, seed=SEED, seconds=SECONDS)
     assert not run.violations, f"FAULT_SEED={SEED} FAULT_SECONDS={SECONDS:.0f}: {run.violations[:20]}"
     operations = {answer.operation for answer in run.history.answers if answer.outcome == "right"}
     assert operations >= {"feed", "events", "preferences", "relationships", "posts", "members", "jobs"}
     assert run.history.faults and run.history.pages and run.history.marks
+    shutil.rmtree(folder)

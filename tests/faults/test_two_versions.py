@@ -6,6 +6,7 @@ by default the newest tag of a release, or else the commit before the newest mig
 """
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -44,10 +45,11 @@ def previous(tmp_path_factory):
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_two_versions_serve_and_lose_nothing(database, previous, tmp_path):
-    run = run_faults(tmp_path, database=database, seed=1, seconds=SECONDS, previous=previous)
+def test_two_versions_serve_and_lose_nothing(database, previous, folder):
+    run = run_faults(folder, database=database, seed=1, seconds=SECONDS, previous=previous)
     assert run.violations == []
     assert run.own_ends == {}
-    logs = {path.name: path.read_text(errors="replace") for path in tmp_path.glob("*.log")}
+    logs = {path.name: path.read_text(errors="replace") for path in folder.glob("*.log")}
     assert "old-worker-batch.log" in logs
     assert not [line for log in logs.values() for line in log.splitlines() if '"level":"error"' in line]
+    shutil.rmtree(folder)
