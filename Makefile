@@ -19,6 +19,8 @@ coverage: setup-dev ## Run the tests, and require that they run every line and b
 
 nightly: coverage spark licenses secrets ## Check licences and secrets, measure the coverage, and run the long tests (takes hours)
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
+	@$(PY) -m pytest -q -m nightly tests/faults/test_two_versions.py
+	@FAULT_SECONDS=1800 $(PY) -m pytest -q tests/faults/test_faults.py
 
 setup: ## Install the service's packages into .venv
 	@$(PYTHON) bootstrap.py requirements.txt

@@ -40,6 +40,7 @@ TESTS: list[Check] = [
     ),
     # Each file starts servers of its own: `loadfile` starts them in one process only.
     ("attacks", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/attacks"], {}),
+    ("faults", [*PYTEST, "tests/faults"], {}),
     ("browser and journeys", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/browser", "tests/journeys"], {}),
 ]
 

@@ -99,14 +99,15 @@ def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
         "labels": rule.labels,
         "summary": f"{rule.metric} is {value:.4g}, {rule.comparison} {rule.threshold:g}. {rule.advice}".strip()[:300],
     }
-    began_at = alert.began_at if alert else now
+    # An alert that a clock which was ahead has opened would otherwise not fire until that time has come.
+    began_at = min(alert.began_at, now) if alert else now
     if not is_firing and now - began_at >= timedelta(seconds=rule.for_seconds):
         values |= {"state": Alert.State.FIRING, "fired_at": now}
         log.warning("alert_fired", extra={"rule": rule.name, "severity": rule.severity, "value": value})
     if alert is None:
         Alert.objects.create(key=key, rule=rule, began_at=began_at, **values)
     else:
-        Alert.objects.filter(pk=alert.pk).update(**values)
+        Alert.objects.filter(pk=alert.pk).update(began_at=began_at, **values)
 
 
 def resolve_alerts(alerts: Iterable[Alert], now: datetime) -> None:

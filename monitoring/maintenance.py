@@ -33,6 +33,9 @@ class MaintenanceResult:
     note: str = ""
 
 
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
+"""How far the clocks of two machines may differ. A time further in the future is from a clock that was wrong."""
+
 MaintenanceFunction = Callable[[datetime], MaintenanceResult]
 """Called with the current time. Raises if the task failed."""
 
@@ -96,14 +99,16 @@ def claim_maintenance_task(
     """
     Claim a task. Return False if it is running, or if its last claim is less than *min_age* ago.
 
-    Records the previous run as lost if it exceeded *max_run_time*. The update matches the row as it was read, so that
-    only one of several workers succeeds.
+    A claim of a time that is still to come does not count: otherwise a clock that was a day ahead for a moment would
+    stop the task for a day. Records the previous run as lost if it exceeded *max_run_time*. The update matches the row
+    as it was read, so that only one of several workers succeeds.
     """
     row, _ = MaintenanceTask.objects.get_or_create(name=name)
     is_due = Q(is_running=False) & (Q(claimed_at=None) | Q(claimed_at__lte=now - min_age))
     is_lost = Q(is_running=True, claimed_at__lte=now - max_run_time)
+    is_from_wrong_clock = Q(claimed_at__gt=now + MAX_CLOCK_DIFFERENCE)
     unchanged = MaintenanceTask.objects.filter(pk=row.pk, claimed_at=row.claimed_at, is_running=row.is_running)
-    if not unchanged.filter(is_due | is_lost).update(claimed_at=now, is_running=True):
+    if not unchanged.filter(is_due | is_lost | is_from_wrong_clock).update(claimed_at=now, is_running=True):
         return False
     if row.is_running and row.claimed_at:
         MaintenanceRun.objects.create(name=name, started_at=row.claimed_at, outcome=MaintenanceRun.Outcome.LOST)

@@ -12,7 +12,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db.models import Q
 
+from monitoring.maintenance import MAX_CLOCK_DIFFERENCE
 from monitoring.models import Alert, Notice
 
 log = logging.getLogger(__name__)
@@ -31,11 +33,13 @@ def send_due_notices(*, now: datetime) -> int:
 
     A notice is claimed before it is sent, by updating its attempts, so that no two workers send it. After a failure,
     the channel's other notices wait for the next run: each would wait for the same server that does not respond, while
-    no alert is evaluated.
+    no alert is evaluated. A notice whose time is further away than any delay has it from a clock that was ahead, and is
+    due.
     """
     sent = 0
     failed_channels: set[str] = set()
-    due = Notice.objects.filter(state=Notice.State.WAITING, due_at__lte=now).select_related("alert")
+    is_due = Q(due_at__lte=now) | Q(due_at__gt=now + MAX_RETRY_DELAY + MAX_CLOCK_DIFFERENCE)
+    due = Notice.objects.filter(is_due, state=Notice.State.WAITING).select_related("alert")
     for notice in due.order_by("due_at", "pk")[:BATCH_SIZE]:
         if notice.channel in failed_channels:
             continue

@@ -226,6 +226,12 @@ class Environment(BaseSettings):
     interaction_max_age_days: PositiveInt = setting(
         90, "results", "Greatest age of an interaction that the API accepts, in days."
     )
+    interaction_retention_days: PositiveInt = setting(
+        1095,
+        "results",
+        "Days from the receipt of an interaction or undo until it is deleted; at least INTERACTION_MAX_AGE_DAYS. What "
+        "was learned from it fades without it. Models are trained without it.",
+    )
     batch_processing_size: PositiveInt = setting(100, "speed", "Members or posts per chunk of a job.")
     seen_retention_days: PositiveInt = setting(
         365,
@@ -437,6 +443,13 @@ class Environment(BaseSettings):
             raise ValueError(
                 "SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_RETENTION_SECONDS must be in ascending order"
             )
+        return self
+
+    @model_validator(mode="after")
+    def check_interaction_ages(self) -> Environment:
+        """Return the settings if every event that the API accepts is stored for a while, so that it counts once."""
+        if self.interaction_retention_days < self.interaction_max_age_days:
+            raise ValueError("INTERACTION_RETENTION_DAYS must be at least INTERACTION_MAX_AGE_DAYS")
         return self
 
     @model_validator(mode="after")

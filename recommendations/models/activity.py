@@ -67,8 +67,15 @@ class Interaction(models.Model):
             models.Index(fields=["member", "-occurred_at"], name="interactions_by_member"),
             # Learning reads what a member did with a post before: one entry, however many others there are of either.
             models.Index(fields=["post", "member"], name="interactions_by_post"),
-            # A worker finds the backlog here after a crash. The index has an entry for unlearned interactions only.
-            models.Index(fields=["member"], condition=models.Q(is_learned=False), name="unlearned_interactions"),
+            # A worker looks for the backlog every few seconds. These indexes have an entry only for what is to be done.
+            models.Index(
+                fields=["member"], condition=models.Q(is_learned=False, undone_at=None), name="interactions_to_learn"
+            ),
+            models.Index(
+                fields=["member"],
+                condition=models.Q(is_learned=True, undone_at__isnull=False),
+                name="interactions_to_unlearn",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -81,10 +88,12 @@ class Undo(models.Model):
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
     event_id = models.CharField(max_length=128)
     sender = sender_field()
-    undoes_event_id = models.CharField(max_length=128, db_index=True)
+    undoes_event_id = models.CharField(max_length=128)
     received_at = models.DateTimeField(db_index=True)
 
     class Meta:
+        # Not `db_index`: on PostgreSQL it would also create an index for LIKE, which no query uses.
+        indexes = [models.Index(fields=["undoes_event_id"], name="undos_by_event")]
         constraints = [models.UniqueConstraint(fields=["event_id", "member", "sender"], name="one_undo_per_event_id")]
 
     def __str__(self) -> str:
@@ -106,12 +115,13 @@ class NegativeFeedback(models.Model):
     post = models.ForeignKey(
         Post, on_delete=models.CASCADE, related_name="+", help_text="The post that the feedback was given on."
     )
-    event_id = models.CharField(max_length=128, db_index=True)
+    event_id = models.CharField(max_length=128)
     sender = sender_field()
-    created_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_index=True)
 
     class Meta:
         verbose_name_plural = "negative feedback"
+        indexes = [models.Index(fields=["event_id"], name="negative_feedback_by_event")]
         constraints = [
             models.UniqueConstraint(
                 fields=["member", "target", "target_key", "event_id", "sender"], name="one_negative_feedback_per_event"

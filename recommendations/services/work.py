@@ -133,6 +133,12 @@ def register_kind(kind: JobKind) -> None:
     KINDS[kind.kind] = kind
 
 
+def all_kinds() -> Iterable[JobKind]:
+    """Return every kind of job."""
+    extensions.load()
+    return KINDS.values()
+
+
 def find_kind(name: str) -> JobKind:
     """Return the kind of job with this name. Raises `KeyError` if there is none."""
     extensions.load()
@@ -548,7 +554,7 @@ def claim_chunk(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
 @write_transaction
 def claim_best_chunk(queue: str, now: datetime) -> JobChunk | None:
     """Set the best published chunk of a queue to running, with a lease. Workers that do this at once do not wait."""
-    kinds = [kind.kind for kind in KINDS.values() if kind.queue_name == queue]
+    kinds = [kind.kind for kind in all_kinds() if kind.queue_name == queue]
     published = JobChunk.objects.filter(state=Job.State.QUEUED, slot__isnull=False, job__kind__in=kinds)
     in_time = published.filter(Q(job__deadline=None) | Q(job__deadline__gt=now)).select_related("job")
     best = in_time.order_by("priority", "slot", "lost_after", "pk")
@@ -755,7 +761,7 @@ def release_lost_chunk(chunk: JobChunk, now: datetime) -> None:
 
 def fill_windows(now: datetime) -> None:
     """Publish waiting chunks where a process died before it did, or where a release without windows wrote them."""
-    limited = [kind.kind for kind in KINDS.values() if kind.max_running is not None]
+    limited = [kind.kind for kind in all_kinds() if kind.max_running is not None]
     for_each(jobs_to_publish(now).exclude(kind__in=limited)[:MAX_RECONCILED], publish_job, now)
     for kind in limited:
         for_each(jobs_to_publish(now).filter(kind=kind)[:1], publish_job, now)
@@ -775,7 +781,7 @@ def publish_lost_messages(now: datetime) -> int:
     therefore left it, so a chunk may wait for hours, and no message is published twice. Without a broker nothing is
     lost: its messages cannot be seen.
     """
-    queues = sorted({kind.queue_name for kind in KINDS.values()})
+    queues = sorted({kind.queue_name for kind in all_kinds()})
     try:
         oldest_times = read_oldest_due_times(queues)
     except RedisError as error:
@@ -783,7 +789,7 @@ def publish_lost_messages(now: datetime) -> int:
         return 0
     published = 0
     for queue in queues:
-        kinds = [kind.kind for kind in KINDS.values() if kind.queue_name == queue]
+        kinds = [kind.kind for kind in all_kinds() if kind.queue_name == queue]
         before = min(now, oldest_times.get(queue, now))
         waiting = JobChunk.objects.filter(state=Job.State.QUEUED, slot__isnull=False, lost_after__lt=before)
         lost = waiting.filter(job__kind__in=kinds).select_related("job").order_by("lost_after", "pk")

@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 WAITING_KEY = "recsys:served:waiting"
 BATCHES_KEY = "recsys:served:batches"
 """The ids of the batches that were taken and not acknowledged, oldest first."""
+FORMER_BATCH_KEY = "recsys:served:writing"
+"""
+The one batch of earlier versions, which a killed worker may have left. A worker takes it over once no worker of such a
+version has touched it for the time of a lease: during an upgrade both run.
+"""
 BATCH_PREFIX = "recsys:served:batch:"
 LEASE_PREFIX = "recsys:served:lease:"
 LEASE_SECONDS = 60
@@ -42,6 +47,13 @@ TAKE_SCRIPT = f"""
     end
     for _, id in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
         if lease(id) then return batch(id) end
+    end
+    local idle = redis.pcall('OBJECT', 'IDLETIME', '{FORMER_BATCH_KEY}')
+    if type(idle) == 'number' and idle >= {LEASE_SECONDS} then
+        redis.call('RENAME', '{FORMER_BATCH_KEY}', '{BATCH_PREFIX}' .. ARGV[2])
+        redis.call('RPUSH', KEYS[2], ARGV[2])
+        lease(ARGV[2])
+        return batch(ARGV[2])
     end
     local records = redis.call('LPOP', KEYS[1], ARGV[1])
     if not records then return false end

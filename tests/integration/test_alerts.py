@@ -79,6 +79,15 @@ def test_a_short_breach_leaves_no_alert(gauge):
     assert evaluate_at(3, 11, gauge) == "pending"
 
 
+def test_an_alert_fires_and_is_sent_in_time_after_the_clock_was_ahead(gauge, receiver, monkeypatch):
+    set_env(monkeypatch, alert_webhook_url=f"http://127.0.0.1:{receiver.server_port}/hook")
+    day_ahead = 24 * 60 * 2
+    assert evaluate_at(day_ahead, 11, gauge) == "pending"
+    assert [evaluate_at(number, 11, gauge) for number in (1, 2, 3)] == ["pending", "pending", "firing"]
+    Notice.objects.update(due_at=NOW + day_ahead * STEP)
+    assert notices.send_due_notices(now=NOW + 3 * STEP) == 1
+
+
 def test_disabling_a_rule_resolves_its_alert(gauge):
     for number in (1, 2, 3):
         evaluate_at(number, 20, gauge)

@@ -62,6 +62,21 @@ def test_a_task_does_not_run_again_within_half_its_interval(only_tasks):
     assert MaintenanceRun.objects.count() == 3
 
 
+@pytest.mark.parametrize("was_running", [False, True])
+def test_a_clock_that_was_ahead_does_not_stop_a_task(only_tasks, was_running):
+    only_tasks["tidy"] = lambda now: MaintenanceResult()
+    MaintenanceTask.objects.create(name="tidy", claimed_at=NOW + timedelta(days=1), is_running=was_running)
+    assert maintain()
+    assert maintain(1) is None
+    assert MaintenanceTask.objects.get().claimed_at == NOW
+
+
+def test_a_claim_by_a_clock_that_is_a_little_ahead_holds(only_tasks):
+    only_tasks["tidy"] = lambda now: MaintenanceResult()
+    MaintenanceTask.objects.create(name="tidy", claimed_at=NOW + maintenance.MAX_CLOCK_DIFFERENCE)
+    assert maintain() is None
+
+
 def test_a_failure_is_recorded_raised_and_retried(only_tasks, caplog):
     def fail(now):
         raise OSError("secret text")

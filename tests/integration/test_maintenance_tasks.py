@@ -5,9 +5,13 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from django.apps import apps
 from django.conf import settings
 from qdrant_client import QdrantClient
 
+from flags.models import Exposure
+from flags.services import experiments
+from flags.services.change import Actor
 from monitoring.maintenance import MaintenanceResult, run_maintenance_task
 from recommendations.models import (
     EmbeddingModel,
@@ -16,16 +20,21 @@ from recommendations.models import (
     FeedRequest,
     Interaction,
     Job,
+    NegativeFeedback,
     PostEmbedding,
+    PostStats,
     SeenPost,
     ServedPage,
+    Undo,
 )
 from recommendations.services import wiring
 from recommendations.services.extensions import maintenance
+from recommendations.services.learning import learn
 from recommendations.services.measuring import roll_up
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.upkeep import retention
 from recommendations.services.vectors import archive, embedding_models
+from recommendations.stores.rising_ids import first_id_since
 from tests import factories
 from tests.factories import NOW
 
@@ -102,11 +111,11 @@ def test_the_first_interaction_of_an_hour_is_found_by_binary_search(count):
     (post,) = factories.posts(member, 1)
     ids = [factories.interaction(member, post, at=NOW + timedelta(minutes=n)).pk for n in range(count)]
     for n in range(count):
-        start = roll_up.first_interaction_id_since(NOW + timedelta(minutes=n))
+        start = first_id_since(Interaction.objects.all(), "received_at", NOW + timedelta(minutes=n))
         later = Interaction.objects.filter(pk__gte=start, received_at__gte=NOW + timedelta(minutes=n))
         assert list(later.order_by("pk").values_list("pk", flat=True)) == ids[n:]
         assert n == 0 or start >= ids[n - 1]
-    assert roll_up.first_interaction_id_since(NOW) <= (ids[0] if ids else 0)
+    assert first_id_since(Interaction.objects.all(), "received_at", NOW) <= (ids[0] if ids else 0)
 
 
 def test_expired_records_are_deleted(monkeypatch):
@@ -128,6 +137,73 @@ def test_expired_records_are_deleted(monkeypatch):
     assert result.bytes == 3 * 80 + 3 * 80 + 5 * 5
     assert "feedinputs 5" in result.note
     assert retention.delete_expired_records(now=NOW) == MaintenanceResult(note="none")
+
+
+def test_old_interactions_undos_and_feedback_are_deleted_and_what_was_learned_stays(monkeypatch):
+    set_env(monkeypatch, interaction_retention_days=100)
+    monkeypatch.setattr(retention, "BATCH_ROWS", 2)
+    member = factories.member()
+    posts = factories.posts(member, 6)
+    for number, post in enumerate(posts):
+        at = NOW - DAY * (103 - number)  # 103 to 98 days ago
+        factories.interaction(member, post, at=at)
+        SeenPost.objects.create(member=member, post=post, seen_at=at - 400 * DAY)
+        Undo.objects.create(member=member, event_id=f"u{number}", undoes_event_id="e", received_at=at)
+        for target in ("post", "author"):
+            NegativeFeedback.objects.create(
+                member=member, post=post, target=target, target_key="1", event_id=f"n{number}", created_at=at
+            )
+    factories.interaction(member, posts[0], at=NOW, event_id="imported", occurred_at=NOW - 5_000 * DAY)
+    learn.learn_interactions(member_ids=[member.pk], now=NOW)
+    counts = list(PostStats.objects.order_by("pk").values_list("interaction_count", "total_sum"))
+    retention.delete_expired_records(now=NOW)
+    left = list(Interaction.objects.order_by("pk").values_list("post_id", flat=True))
+    assert left == [*(post.pk for post in posts[3:]), posts[0].pk], "those received 100 days ago stay"
+    assert Undo.objects.count() == 3
+    assert NegativeFeedback.objects.filter(target="author").count() == 3
+    assert NegativeFeedback.objects.filter(target="post").count() == 6, "a rejected post is never served again"
+    assert set(SeenPost.objects.values_list("post_id", flat=True)) == set(left)
+    assert counts and list(PostStats.objects.order_by("pk").values_list("interaction_count", "total_sum")) == counts
+
+
+def test_exposures_are_deleted_some_time_after_their_experiment(monkeypatch):
+    set_env(monkeypatch, served_retention_days=30)
+    monkeypatch.setattr(retention, "BATCH_ROWS", 2)
+    for key, finished_at in (("old", NOW - 31 * DAY), ("new", NOW - 29 * DAY), ("running", None)):
+        factories.flag(key, at=NOW - 90 * DAY)
+        experiment = factories.experiment(key, key, at=NOW - 60 * DAY)
+        for number in range(5):
+            Exposure.objects.create(
+                phase=experiment.phases.get(),
+                experiment=experiment,
+                unit_id=str(number),
+                variant="control",
+                propensity=0.5,
+                exposed_at=NOW - 59 * DAY,
+            )
+        if finished_at:
+            actor = Actor(system="test")
+            experiments.finish(key=key, decision="control", actor=actor, why="a test", now=finished_at)
+    assert retention.delete_expired_records(now=NOW).note == "exposure 5"
+    assert set(Exposure.objects.values_list("experiment__key", flat=True)) == {"new", "running"}
+
+
+def test_every_table_has_a_retention_rule_or_a_reason():
+    deleted = {rule.model._meta.label for rule in retention.RETENTION_RULES}
+    deleted |= {model._meta.label for model in retention.DELETED_BY_FUNCTIONS}
+    explained = [deleted, set(retention.BOUNDED), retention.CREATED_BY_STAFF]
+    labels = sorted(model._meta.label for model in apps.get_models())
+    assert sorted(label for part in explained for label in part) == labels, (
+        "add a rule or a reason to services/upkeep/retention.py, one for each table"
+    )
+
+
+def test_hours_are_rolled_up_again_after_the_clock_was_ahead():
+    member = factories.member()
+    request(member, 1, NOW + 2 * DAY - timedelta(minutes=30))
+    assert roll_up.roll_up(now=NOW + 2 * DAY) == 1
+    request(member, 2, NOW - timedelta(minutes=30))
+    assert roll_up.roll_up(now=NOW) == 1
 
 
 def test_a_seen_post_with_an_interaction_is_deleted_only_after_the_interaction_was_undone():

@@ -10,6 +10,7 @@ from recommendations.ports import StoreError
 from recommendations.stores.memory_record_queue import MemoryRecordQueue
 from recommendations.stores.redis_record_queue import (
     BATCH_PREFIX,
+    FORMER_BATCH_KEY,
     LEASE_PREFIX,
     LEASE_SECONDS,
     WAITING_KEY,
@@ -161,6 +162,24 @@ def test_several_workers_at_once_share_the_records(client):
     with ThreadPoolExecutor(4) as threads:
         taken = [record for records in threads.map(work, range(4)) for record in records]
     assert sorted(taken) == sorted(pushed)
+
+
+@pytest.mark.parametrize("idle_seconds", [LEASE_SECONDS - 5, LEASE_SECONDS])
+def test_the_batch_that_a_killed_worker_of_an_earlier_version_left_is_taken_over(client, idle_seconds):
+    """Not as long as a worker of that version may still be writing it."""
+    queue, records = RedisRecordQueue(client, SEAL), number_records(700)
+    client.rpush(FORMER_BATCH_KEY, *(SEAL.seal(record, "served") for record in records))
+    former = client.dump(FORMER_BATCH_KEY)
+    client.restore(FORMER_BATCH_KEY, 0, former, replace=True, idletime=idle_seconds)
+    queue.push(b"new")
+    if idle_seconds < LEASE_SECONDS:
+        assert queue.take(10).records == [b"new"]
+        return
+    batch = queue.take(10)
+    assert batch.records == records
+    assert queue.take(10).records == [b"new"]
+    queue.acknowledge(batch.id)
+    assert not client.exists(FORMER_BATCH_KEY, BATCH_PREFIX + batch.id)
 
 
 def test_records_in_redis_are_sealed(client):

@@ -43,7 +43,9 @@ def count_up_to_max(rows: QuerySet[object]) -> int:  # type: ignore[type-var]
 def backlog_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
     """Return the backlogs of learning and embedding, and the age of the active embedding models."""
     values: dict[ComputedGauge, GaugeValues] = {
-        metrics.UNLEARNED_INTERACTIONS: {(): count_up_to_max(Interaction.objects.filter(is_learned=False))},
+        metrics.UNLEARNED_INTERACTIONS: {
+            (): count_up_to_max(Interaction.objects.filter(is_learned=False, undone_at=None))
+        },
         metrics.UNEMBEDDED_POSTS: {},
         metrics.EMBEDDING_LAG_SECONDS: {},
         metrics.EMBEDDING_MODEL_AGE_SECONDS: {},

@@ -18,7 +18,8 @@ import numpy as np
 from django.db.models import Sum
 
 from recommendations.models import FeedHour, FeedRequest, Interaction, Post, ServedPage
-from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS, REQUESTS_PER_QUERY, first_interaction_id_since
+from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS, REQUESTS_PER_QUERY
+from recommendations.stores.rising_ids import first_id_since
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MAX_INTERACTIONS = 5_000
@@ -30,7 +31,7 @@ def served_ndcg(*, now: datetime) -> float | None:
     """Return the mean nDCG of the last day's slates with an engaged post, or None if there are none."""
     since = now - DAY
     engagements = Interaction.objects.filter(
-        pk__gte=first_interaction_id_since(since),
+        pk__gte=first_id_since(Interaction.objects.all(), "received_at", since),
         received_at__gte=since,
         kind__in=ENGAGEMENT_KINDS,
         request_id__isnull=False,

@@ -19,6 +19,7 @@ from django.db.models.functions import Length
 from monitoring.transactions import write_transaction
 from recommendations.contracts import InteractionKind
 from recommendations.models import FeedHour, FeedRequest, Interaction, ServedPage
+from recommendations.stores.rising_ids import first_id_since
 
 HOUR = timedelta(hours=1)
 MAX_BACKFILL = timedelta(hours=48)
@@ -41,7 +42,8 @@ FeedKey = tuple[str, str, str]
 def roll_up(*, now: datetime) -> int:
     """Roll up every full hour that is missing, and the last one again. Return the number of rows written."""
     end = now.replace(minute=0, second=0, microsecond=0)
-    last = FeedHour.objects.order_by("-hour").values_list("hour", flat=True).first()
+    # A clock that was ahead may have left rows of hours that are still to come.
+    last = FeedHour.objects.filter(hour__lt=end).order_by("-hour").values_list("hour", flat=True).first()
     start = max(last, end - MAX_BACKFILL) if last else end - MAX_BACKFILL
     hours = int((end - start) / HOUR)
     return sum(roll_up_hour(start + HOUR * number) for number in range(hours))
@@ -120,7 +122,7 @@ def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
     An interaction that names the request of another member does not count.
     """
     engagements = Interaction.objects.filter(
-        pk__gte=first_interaction_id_since(hour),
+        pk__gte=first_id_since(Interaction.objects.all(), "received_at", hour),
         received_at__gte=hour,
         received_at__lt=hour + HOUR,
         kind__in=ENGAGEMENT_KINDS,
@@ -133,24 +135,6 @@ def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
     for request, key in feed_keys({request_id for request_id, _ in posts if request_id}):
         counts[key] += posts[request]
     return counts
-
-
-def first_interaction_id_since(moment: datetime) -> int:
-    """
-    Return an id that is at or shortly before the first interaction received at *moment* or later.
-
-    `received_at` has no index, but ids rise with time: a binary search of about twenty single-row queries is cheaper
-    than a scan of the table.
-    """
-    low, high = 0, Interaction.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    while low < high:
-        middle = (low + high) // 2
-        row = Interaction.objects.filter(pk__gt=middle).order_by("pk").values_list("received_at", "pk").first()
-        if row is None or row[0] >= moment:
-            high = middle
-        else:
-            low = row[1]
-    return low
 
 
 def feed_keys(request_ids: Iterable[UUID]) -> Iterable[tuple[tuple[UUID, int], FeedKey]]:

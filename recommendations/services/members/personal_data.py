@@ -64,6 +64,7 @@ class Table:
 ERASED = "the member is erased"
 WITH_POST = "the post or the member is erased"
 RETENTION = "SERVED_RETENTION_DAYS, or the member is erased"
+INTERACTION_RETENTION = "INTERACTION_RETENTION_DAYS"
 
 TABLES: dict[str, Table] = {
     # Members and what they write
@@ -115,15 +116,16 @@ TABLES: dict[str, Table] = {
             member_key="member",
             activity="event_id post kind value occurred_at target request_id undone_at",
         ),
-        owner="member", kept_until=WITH_POST, export="interactions",
+        owner="member", kept_until=f"{INTERACTION_RETENTION}, or {WITH_POST}", export="interactions",
     ),
     "recommendations.Undo": Table(
         columns(none="id sender", member_key="member", activity="event_id undoes_event_id received_at"),
-        owner="member", kept_until=ERASED, export="undos",
+        owner="member", kept_until=f"{INTERACTION_RETENTION}, or {ERASED}", export="undos",
     ),
     "recommendations.NegativeFeedback": Table(
         columns(none="id sender", member_key="member", activity="target target_key post event_id created_at"),
-        owner="member", kept_until="it is undone or reset, or the post or the member is erased",
+        owner="member",
+        kept_until=f"it is undone or reset, {INTERACTION_RETENTION} unless it is on a post itself, or {WITH_POST}",
         export="negative_feedback",
     ),
     "recommendations.SeenPost": Table(
@@ -211,7 +213,7 @@ TABLES: dict[str, Table] = {
             none="id split best_peer policies release seconds created_at",
             sum="case_count member_count quality_score report",
         ),
-        kept_until="always: results only",
+        kept_until="400 days: results only",
     ),
     # Work
     "recommendations.Job": Table(
@@ -269,7 +271,8 @@ TABLES: dict[str, Table] = {
     # Flags and experiments
     "flags.Exposure": Table(
         columns(none="id", member_id="unit_id", activity="phase experiment variant propensity exposed_at"),
-        kept_until=ERASED, export="experiments",
+        kept_until="SERVED_RETENTION_DAYS after the end of the experiment, or the member is erased",
+        export="experiments",
     ),
     "flags.Segment": Table(
         columns(none="id key match changed_at", member_id="allowed_ids denied_ids", text="description"),
@@ -351,7 +354,7 @@ TABLES: dict[str, Table] = {
     ),
     "access.UsageAlert": Table(
         columns(none="id kind caller key hour raised_at count baseline is_reviewed"),
-        kept_until="staff delete it. A member is a keyed hash in it",
+        kept_until="400 days. A member is a keyed hash in it",
     ),
     "monitoring.AlertRule": Table(
         columns(
@@ -449,6 +452,9 @@ REDIS_PLACES = {
     "recsys:slates:": Place("slates", "ranked posts of a member, encrypted", "two days, a change, or an erasure"),
     "recsys:served:waiting": Place("waiting records", "pages being recorded, encrypted", "a worker writes them"),
     "recsys:served:batch": Place("records being written", "pages being recorded, encrypted", "they are written"),
+    "recsys:served:writing": Place(
+        "records of earlier versions", "pages being recorded, encrypted", "they are written"
+    ),
     "recsys:served:lease:": Place("leases of workers", "nothing of members", "a minute"),
     "recsys:served:": Place("served posts", "posts that a member was served recently", "two days, or an erasure"),
     "recsys:neighbors:": Place("neighbors", "posts near a vector, encrypted; no member", "an hour"),

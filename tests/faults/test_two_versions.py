@@ -1,0 +1,55 @@
+"""
+Two versions of the code run on one database and one Redis, as during an upgrade without a pause.
+
+The database has the schema of the new version: its migrations run first. PREVIOUS_VERSION names the other version:
+by default the newest tag of a release, or else the commit before the newest migration.
+"""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.faults.run import run_faults
+from tests.servers import ROOT
+
+SECONDS = 30
+
+
+def git(*words):
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def find_previous_version():
+    """Return the version to run beside this one, or skip the test outside of a clone with its history."""
+    try:
+        if tags := git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-version:refname"):
+            return tags.splitlines()[0]
+        return git("log", "-1", "--diff-filter=A", "--format=%H~1", "--", "*/migrations/0*.py")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no history: {error}")
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory):
+    """A folder with the previous version, which uses the packages of this one."""
+    version = os.environ.get("PREVIOUS_VERSION") or find_previous_version()
+    folder = tmp_path_factory.mktemp("previous") / "code"
+    git("worktree", "add", "--detach", str(folder), version)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    yield folder
+    git("worktree", "remove", "--force", str(folder))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_two_versions_serve_and_lose_nothing(database, previous, folder):
+    run = run_faults(folder, database=database, seed=1, seconds=SECONDS, previous=previous)
+    assert run.violations == []
+    assert run.own_ends == {}
+    logs = {path.name: path.read_text(errors="replace") for path in folder.glob("*.log")}
+    assert "old-worker-batch.log" in logs
+    assert not [line for log in logs.values() for line in log.splitlines() if '"level":"error"' in line]
+    shutil.rmtree(folder)
