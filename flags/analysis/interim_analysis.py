@@ -191,7 +191,7 @@ def build_results(comparisons: Sequence[ArmComparison]) -> Iterator[ExperimentRe
     P-values are adjusted in two families: all comparisons over all units, and all comparisons of slices.
     """
     arms = [s.adjust_with_cuped(row.control, row.treatment) for row in comparisons]
-    differences = [s.mean_difference(*pair) for pair in arms]
+    differences = [compute_difference(row, pair) for row, pair in zip(comparisons, arms, strict=True)]
     anytime = [s.anytime_interval(difference) for difference in differences]
     adjusted = dict[int, float]()
     for is_slice in (False, True):
@@ -201,6 +201,12 @@ def build_results(comparisons: Sequence[ArmComparison]) -> Iterator[ExperimentRe
         zip(comparisons, arms, differences, anytime, strict=True)
     ):
         yield build_result(row, pair, difference, interval, adjusted[number])
+
+
+def compute_difference(comparison: ArmComparison, arms: tuple[Moments, Moments]) -> s.MeanDifference:
+    """Return the difference of the arms. A rate whose variance CUPED has reduced is compared as a mean."""
+    is_rate = comparison.metric.kind == Metric.Kind.RATE and arms == (comparison.control, comparison.treatment)
+    return s.rate_difference(*arms) if is_rate else s.mean_difference(*arms)
 
 
 def build_result(

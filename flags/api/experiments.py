@@ -12,11 +12,11 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 
 from access.inputs import Request
+from access.typed_fields import StrictSerializer
 from access.views import takes
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.api.views import parse_patch, pending_change_response
-from flags.documents import StrictSerializer
 from flags.experiments import report
 from flags.experiments.documents import ExperimentDocument, experiment_document
 from flags.experiments.request_analysis import request_interim_analysis

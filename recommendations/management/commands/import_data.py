@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = "fields (* required):\n" + "\n".join(
-            f"  {kind}: {', '.join(name + '*' * (name in layout.required) for name in layout.parsers)}"
+            f"  {kind}: {', '.join(name + '*' * (name in layout.required) for name in layout.types)}"
             for kind, layout in file_layouts(now()).items()
         )
         parser.add_argument("kind", choices=FILE_KINDS, help="content of the file")

@@ -66,7 +66,7 @@ def import_file(
             checkpoint = ImportCheckpoint(kind=kind, started_at=now)
         layout = file_layouts(now)[kind]
         position = (checkpoint.offset, checkpoint.line)
-        rows = read_rows(file, format_name, list(layout.parsers), layout.required, position)
+        rows = read_rows(file, format_name, layout, position)
         rejects = RejectsFile(errors_path(path), format_name, checkpoint.errors_size)
         try:
             checkpoint = import_rows(checkpoint, layout, rows, rejects, now, dry_run, progress, path.stat().st_size)

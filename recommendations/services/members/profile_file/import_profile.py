@@ -8,7 +8,7 @@ is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ from recommendations.services.serving.visibility import find_visible_posts, memb
 from recommendations.stores.bulk import Column
 from recommendations.stores.relational_posts import PostFacts
 from recommendations.stores.row_locks import lock_members
+from values.types import MAX_PREFERENCES
 
 IDS_PER_QUERY = 900
 """Maximum number of ids in a query: SQLite binds at most 999 values. Changes the speed."""
@@ -69,15 +70,20 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
     """
     Import *content*, a parsed JSON value, as the profile of the member. Return the results of its items.
 
+    An invalid item of a list is rejected, and the others are imported.
+
     Raises `UnknownMember`, and `InvalidRequest` for an invalid file.
     """
-    return apply_profile(member_id, parse_profile(content), now)
+    file, invalid = parse_profile(content)
+    return apply_profile(member_id, file, invalid, now)
 
 
 @write_transaction
-def apply_profile(member_id: str, file: schema.ProfileFile, now: datetime) -> ProfileImportReport:
-    """Write what the valid *file* holds. Return the results of its items."""
-    report = ProfileImportReport()
+def apply_profile(
+    member_id: str, file: schema.ProfileFile, invalid: Sequence[RejectedItem], now: datetime
+) -> ProfileImportReport:
+    """Write what the valid *file* holds. Return the results of its items, with the *invalid* ones."""
+    report = ProfileImportReport(rejected=list(invalid))
     # All at once, because members who import files that name each other would else wait for each other.
     lock_members(pks_by_external_id(Member.objects.all(), [member_id, *named_members(file.relationships)]).values())
     member = get_member(member_id)
@@ -93,17 +99,49 @@ def apply_profile(member_id: str, file: schema.ProfileFile, now: datetime) -> Pr
     return report
 
 
-def parse_profile(content: object) -> schema.ProfileFile:
-    """Return the file. Raises `InvalidRequest` with a pointer to the first error."""
+def parse_profile(content: object) -> tuple[schema.ProfileFile, list[RejectedItem]]:
+    """
+    Return the file without the invalid items of its lists, and those items.
+
+    Raises `InvalidRequest` with a pointer to the first error that is not in an item.
+    """
     try:
-        return schema.ProfileFile.model_validate(content)
+        return schema.ProfileFile.model_validate(content), []
     except ValidationError as error:
-        first, count = error.errors()[0], error.error_count()
-        pointer = "".join(f"/{escape_pointer(part)}" for part in first["loc"])
-        more = f" The file has {count - 1} more errors." if count > 1 else ""
-        raise InvalidRequest(
-            f"The profile file is invalid: {first['msg']}.{more} Nothing was changed.", pointer
-        ) from None
+        items: dict[tuple[str | int, ...], str] = {}
+        for row in error.errors(include_url=False, include_input=False):
+            length = next((n for n, part in enumerate(row["loc"], 1) if isinstance(part, int)), 0)
+            items.setdefault(row["loc"][:length], row["msg"])
+        if () in items:
+            raise invalid_file_error(error) from None
+    rejected = [
+        RejectedItem(to_pointer(location), "invalid-item", message)
+        for location, message in sorted(items.items(), key=lambda item: tuple(map(str, item[0][:-1])))
+    ]
+    return schema.ProfileFile.model_validate(without_items(content, set(items))), rejected
+
+
+def without_items(value: Any, locations: Collection[tuple[str | int, ...]], path: tuple[str | int, ...] = ()) -> Any:
+    """Return a JSON value without the items at these locations of its lists."""
+    if isinstance(value, dict):
+        return {name: without_items(item, locations, (*path, name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [item for number, item in enumerate(value) if (*path, number) not in locations]
+    return value
+
+
+def invalid_file_error(error: ValidationError) -> InvalidRequest:
+    """Return the error of a file, with a pointer to the first invalid value."""
+    first, count = error.errors()[0], error.error_count()
+    more = f" The file has {count - 1} more errors." if count > 1 else ""
+    return InvalidRequest(
+        f"The profile file is invalid: {first['msg']}.{more} Nothing was changed.", to_pointer(first["loc"])
+    )
+
+
+def to_pointer(location: Sequence[str | int]) -> str:
+    """Return a JSON pointer (RFC 6901) to the value at *location*."""
+    return "".join(f"/{escape_pointer(part)}" for part in location)
 
 
 def escape_pointer(part: str | int) -> str:
@@ -122,9 +160,9 @@ def import_preferences(
     for name in ADDED_LISTS:
         words: list[str] = getattr(preferences, name)
         new = [word for word in dict.fromkeys(words) if word not in set(existing[name])]
-        capacity = max(0, schema.MAX_MUTED_WORDS - len(existing[name]))
+        capacity = max(0, MAX_PREFERENCES - len(existing[name]))
         for word in new[capacity:]:
-            detail = f"A member can have at most {schema.MAX_MUTED_WORDS} {name}, with the existing ones."
+            detail = f"A member can have at most {MAX_PREFERENCES} {name}, with the existing ones."
             report.reject(f"/preferences/{name}/{words.index(word)}", "limit-reached", detail)
         report.add_counts(len(new[:capacity]), len(words) - len(new[capacity:]))
         if new[:capacity]:
