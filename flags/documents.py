@@ -298,14 +298,19 @@ class RolloutPlanDocument(StrictSerializer):
         return data
 
 
+def guardrail_variants(flag: str) -> set[str]:
+    """Return the variants that a guardrail of a plan for this flag may watch; the empty one is all requests."""
+    variants = Flag.objects.filter(key=flag).values_list("variants__name", flat=True)
+    return {name for name in variants if name} | {"", *RESERVED_VARIANT_NAMES}
+
+
 def guardrail_errors(plan: Document) -> dict[str, dict[str, str]]:
     """
     Return the errors of guardrails that watch a variant that the plan's flag does not have, by position.
 
     Such a guardrail has no samples, so the plan would never leave its phase.
     """
-    variants = Flag.objects.filter(key=plan["flag"]).values_list("variants__name", flat=True)
-    names = {name for name in variants if name} | {"", *RESERVED_VARIANT_NAMES}
+    names = guardrail_variants(plan["flag"])
     return {
         str(number): {"variant": f"The flag {plan['flag']} has no variant {row['variant']!r}."}
         for number, row in enumerate(plan["guardrails"])

@@ -119,7 +119,8 @@ def build_text_condition(attribute: str, operator: Condition.Operator, words: li
     """
     alternatives = "|".join(map(re.escape, words))
     if operator is Condition.Operator.CONTAINS:
-        text, items = {"$regex": f"({alternatives})"}, {"$in": words}
+        text: dict[str, Any] = {"$regex": f"({alternatives})"}
+        items: dict[str, Any] = {"$in": words}
     else:
         text = {"$regex": f"^({alternatives})"}
         items = {"$elemMatch": text}

@@ -8,8 +8,11 @@ import unicodedata
 from values.problems import InvalidValueError, quote_value
 
 MAX_TEXT = 2**20
-CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
-"""C0 and C1 controls, line and paragraph separators, and the byte order mark. No id and no word contains one."""
+CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+"""
+C0 and C1 controls, line and paragraph separators, controls of the writing direction, which make a name look like
+another, and the byte order mark. No id and no word contains one.
+"""
 INVISIBLE = frozenset({"Cf", "Mn", "Me", "Zs", "Cc", "Zl", "Zp"})
 """The Unicode categories of characters that show nothing on their own."""
 UNSPACED = re.compile(

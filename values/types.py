@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from values.json_text import parse_json
 from values.languages import MAX_LANGUAGE, parse_language
@@ -147,9 +147,9 @@ def without_repetitions(items: list[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
 
 
-def described(parse: Callable[[object], Any], **schema: Any) -> tuple[PlainValidator, WithJsonSchema]:
+def described(parse: Callable[[object], Any], **schema: Any) -> tuple[BeforeValidator, WithJsonSchema]:
     """Return the annotations of a type: its parser and its JSON schema."""
-    return PlainValidator(parse), WithJsonSchema(schema)
+    return BeforeValidator(parse), WithJsonSchema(schema)
 
 
 def list_limits(item: Any, max_length: int = MAX_LIST) -> tuple[BeforeValidator, AfterValidator, WithJsonSchema]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, log, sqrt
+from math import exp, inf, isclose, log, sqrt
 
 import numpy as np
 from scipy import integrate, stats
@@ -31,6 +31,8 @@ ALPHA = 0.05
 """Accepted probability of a false positive. Changes the answer."""
 POWER = 0.8
 """Probability of detecting an effect that exists. Changes the estimated time to significance."""
+RATE_LIMITS = (-1.0, 1.0)
+"""The range of the difference of two rates."""
 TUNING_UNITS = 5000
 """Units at which the anytime interval is narrowest. Changes its width slightly, never its validity."""
 
@@ -82,6 +84,11 @@ def mean_difference(control: Moments, treatment: Moments) -> MeanDifference:
     return MeanDifference(treatment.mean - control.mean, sqrt(total), control.n + treatment.n, degrees, control.mean)
 
 
+def is_of_counts(arm: Moments) -> bool:
+    """Return whether the moments are those of unweighted zeros and ones."""
+    return isclose(arm.variance * max(arm.n - 1, 1), arm.mean * (1 - arm.mean) * arm.n, abs_tol=1e-9)
+
+
 def rate_difference(control: Moments, treatment: Moments) -> MeanDifference:
     """
     Return treatment minus control for two rates, of zeros and ones.
@@ -97,7 +104,7 @@ def rate_difference(control: Moments, treatment: Moments) -> MeanDifference:
     null_error = sqrt(pooled * (1 - pooled) * (1 / control.n + 1 / treatment.n))
     rates = [((arm.mean * arm.n + 1) / (arm.n + 2), arm.n + 2) for arm in (control, treatment)]
     error = sqrt(sum(rate * (1 - rate) / n for rate, n in rates))
-    return MeanDifference(treatment.mean - control.mean, error, units, inf, control.mean, null_error, (-1.0, 1.0))
+    return MeanDifference(treatment.mean - control.mean, error, units, inf, control.mean, null_error, RATE_LIMITS)
 
 
 def adjust_with_cuped(control: Moments, treatment: Moments) -> tuple[Moments, Moments]:

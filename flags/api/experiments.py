@@ -108,7 +108,10 @@ class ResultsOut(serializers.Serializer):
     sample_ratio_p = serializers.FloatField()
     has_sample_ratio_mismatch = serializers.BooleanField(help_text="true: do not use the other fields.")
     needed_units = serializers.FloatField(allow_null=True)
-    days_left = serializers.FloatField(allow_null=True)
+    days_left = serializers.FloatField(
+        allow_null=True, help_text="At this week's pace. null: unknown, or more units are needed than there are."
+    )
+    reachable_units = serializers.FloatField(allow_null=True, help_text="Units that can be exposed at most.")
     comparisons = ComparisonOut(many=True)
     lift_history = LiftPointOut(many=True)
 

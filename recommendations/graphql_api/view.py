@@ -33,6 +33,7 @@ from recommendations.graphql_api.schema import build_schema
 from recommendations.services.errors import ServiceError
 from recommendations.services.work import MAX_JOB_ITEMS
 from values.names import describe_unknown_name, find_unknown_name
+from values.text import storage_problem
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ def parse_request(body: object) -> tuple[str, dict[str, Any], str | None]:
         if has_long_list(value):
             detail = f"{name} has a list of more than {MAX_JOB_ITEMS:,} items. No argument accepts it."
             raise Problem(detail, status=400, code="invalid-request", pointer=f"/{name}")
+    if problem := storage_problem(body["query"]):
+        raise Problem(f"query {problem}.", status=400, code="invalid-request", pointer="/query")
     return body["query"], body.get("variables") or {}, body.get("operationName")
 
 
