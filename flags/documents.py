@@ -217,7 +217,7 @@ def find_contradiction(conditions: Sequence[Document]) -> str:
     """
     Return why no unit can meet all *conditions*, or an empty string.
 
-    An attribute cannot be unknown and be compared, and it cannot be one of two lists that have nothing in common.
+    An attribute cannot be unknown and be compared, and it cannot be above a number and below a smaller one.
     """
     unknown = {row["attribute"] for row in conditions if row["operator"] == "unknown"}
     for row in conditions:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
+from cachetools import LRUCache, cachedmethod
 
 from recommendations.contracts import TAGS_PER_POST, UNKNOWN, Int32Array
 from values.languages import canonical_language, is_in_range
@@ -58,11 +61,17 @@ class Vocabulary:
         return numbers
 
 
+MAX_CACHED_RANGES = 1_000
+"""Lists of ranges whose languages a process caches. Changes the speed, not the answer."""
+
+
 class LanguageVocabulary(Vocabulary):
     """A numbering of language tags."""
 
     def __init__(self) -> None:
         super().__init__(canonical_or_same)
+        self._ranges: LRUCache[Any, Int32Array] = LRUCache(MAX_CACHED_RANGES)
+        self._ranges_lock = threading.Lock()
 
     def intern_ranges(self, ranges: Iterable[str]) -> Int32Array:
         """
@@ -70,10 +79,14 @@ class LanguageVocabulary(Vocabulary):
 
         New ranges get numbers. A language that is met later is compared when the next request is read.
         """
-        numbers = set(map(self.intern, ranges))
-        wanted = [self._words[number] for number in numbers]
-        numbers |= {n for n, tag in enumerate(list(self._words)) if any(is_in_range(tag, name) for name in wanted)}
-        return np.array(sorted(numbers), np.int32)
+        return self._find_in_ranges(tuple(map(self.intern, ranges)), len(self._words))
+
+    @cachedmethod(attrgetter("_ranges"), lock=attrgetter("_ranges_lock"))
+    def _find_in_ranges(self, ranges: tuple[int, ...], word_count: int) -> Int32Array:
+        """Return the numbers, sorted, of the first *word_count* languages that are in one of *ranges*."""
+        wanted = [self._words[number] for number in ranges]
+        words = enumerate(self._words[:word_count])
+        return np.array([n for n, tag in words if any(is_in_range(tag, name) for name in wanted)], np.int32)
 
 
 def canonical_or_same(tag: str) -> str:
