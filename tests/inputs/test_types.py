@@ -74,7 +74,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_one():
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"\\ud800": 1, "\\ud800": 2}}]', "[NaN]", "[-Infinity]"])
 def test_ambiguous_json_is_refused(text):
-    with pytest.raises(ValueError, match="twice|compliant") as caught:
+    with pytest.raises(ValueError, match=r"twice|compliant") as caught:
         parse_json(text)
     str(caught.value).encode()
 

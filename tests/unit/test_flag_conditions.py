@@ -1,5 +1,6 @@
 """Conditions of segments: on lists, texts and versions, and those that no unit can meet."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -77,10 +78,15 @@ def test_a_bound_must_be_a_version():
 
 
 @pytest.mark.parametrize("operator", ["in", "version_at_least", "contains"])
-@pytest.mark.parametrize("value", ["1.10", "276", "true", " x ", "", '"', "a\nb", "null", "é", 276, 1.5, True, "[1]"])
-def test_a_value_is_the_same_after_it_was_edited_as_text(operator, value):
+@pytest.mark.parametrize("value", ["1.10", "276", "true", " x ", "", '"', "a\nb", "null", "é", "[1]"])
+def test_a_text_is_the_same_after_it_was_edited_as_text(operator, value):
     assert parse_condition_value(format_condition_value(value, operator), operator) == value
     assert "\n" not in format_condition_value(value, operator)
+
+
+@pytest.mark.parametrize("value", [276, 1.5, True, False, 0])
+def test_a_number_is_the_same_after_it_was_edited_as_text(value):
+    assert json.dumps(parse_condition_value(format_condition_value(value, "in"), "in")) == json.dumps(value)
 
 
 def test_a_version_that_is_typed_stays_a_text():

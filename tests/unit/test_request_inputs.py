@@ -115,3 +115,11 @@ def test_a_view_cannot_read_raw_inputs(name):
 
 def test_inputs_without_an_operation_are_empty():
     assert Inputs(RequestFactory().get("/?a=1"), {}, Operation()).query == {}
+
+
+def test_a_parameter_of_an_operation_without_parameters_is_refused():
+    build_request("GET", "/?viewer_id=ann").inputs.refuse_undeclared_query()
+    build_request("POST", "/").inputs.refuse_undeclared_query()
+    with pytest.raises(ValidationError) as error:
+        build_request("POST", "/?dry_run=1").inputs.refuse_undeclared_query()
+    assert error.value.detail["dry_run"] == "This operation has no query parameters."
