@@ -94,6 +94,13 @@ class Inputs:
             return in_path
         return [*(in_path or ()), *self._operation.member_ids(self)]
 
+    def refuse_undeclared_query(self) -> None:
+        """Raise `ValidationError` for a query parameter of an operation that has none."""
+        query_string = self._request.META.get("QUERY_STRING", "")
+        if query_string and self._operation.query is None:
+            names = dict.fromkeys(parse_query_string(query_string), "This operation has no query parameters.")
+            raise ValidationError(names, code="unknown-parameter")
+
     def require_known_content_type(self) -> None:
         """Raise `UnsupportedMediaType` for a body that is not JSON. A request without a body may have any type."""
         content_type = self._request.content_type or ""
