@@ -245,6 +245,15 @@ def test_an_invalid_item_of_a_list_costs_this_item_only(eve, part, pointer):
     assert "kept" in read_preferences(member_id="eve").muted_words
 
 
+def test_the_pointers_of_other_items_count_the_invalid_ones(eve):
+    seen = [{"post_id": post_id, "seen_at": "2026-01-01T00:00:00Z"} for post_id in ("", "x", "a/", "y", "z")]
+    report = import_file("eve", {"format": "recsys-profile", "version": 1, "seen": seen})
+    invalid, unknown = (
+        [item.pointer for item in report.rejected if item.code == code] for code in ("invalid-item", "unknown-post")
+    )
+    assert (invalid, unknown) == (["/seen/0", "/seen/2"], ["/seen/1", "/seen/3", "/seen/4"])
+
+
 @pytest.mark.parametrize(("part", "pointer"), INVALID)
 def test_an_invalid_file_changes_nothing(eve, part, pointer):
     before = profile_rows("eve")

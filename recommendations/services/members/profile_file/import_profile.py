@@ -9,7 +9,7 @@ is changed.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,9 @@ RELATIONSHIP_ORDER = ("block", "mute", "follow")
 ADDED_LISTS = ("muted_words", "muted_tags", "interest_tags")
 """Preferences that an import adds to. It replaces the others."""
 BATCH_ROWS = 1_000
+
+Location = tuple[str | int, ...]
+"""The names and positions that lead to a value of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +78,18 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
     Raises `UnknownMember`, and `InvalidRequest` for an invalid file.
     """
     file, invalid = parse_profile(content)
-    return apply_profile(member_id, file, invalid, now)
+    report = apply_profile(member_id, file, now)
+    locations = list(invalid)
+    of_file = [replace(item, pointer=locate_in_file(item.pointer, locations)) for item in report.rejected]
+    of_values = [RejectedItem(to_pointer(location), "invalid-item", invalid[location]) for location in locations]
+    report.rejected = of_values + of_file
+    return report
 
 
 @write_transaction
-def apply_profile(
-    member_id: str, file: schema.ProfileFile, invalid: Sequence[RejectedItem], now: datetime
-) -> ProfileImportReport:
-    """Write what the valid *file* holds. Return the results of its items, with the *invalid* ones."""
-    report = ProfileImportReport(rejected=list(invalid))
+def apply_profile(member_id: str, file: schema.ProfileFile, now: datetime) -> ProfileImportReport:
+    """Write what the valid *file* holds. Return the results of its items."""
+    report = ProfileImportReport()
     # All at once, because members who import files that name each other would else wait for each other.
     lock_members(pks_by_external_id(Member.objects.all(), [member_id, *named_members(file.relationships)]).values())
     member = get_member(member_id)
@@ -99,29 +105,37 @@ def apply_profile(
     return report
 
 
-def parse_profile(content: object) -> tuple[schema.ProfileFile, list[RejectedItem]]:
+def parse_profile(content: object) -> tuple[schema.ProfileFile, dict[Location, str]]:
     """
-    Return the file without the invalid items of its lists, and those items.
+    Return the file without the invalid items of its lists, and the problems of those items by their locations.
 
     Raises `InvalidRequest` with a pointer to the first error that is not in an item.
     """
     try:
-        return schema.ProfileFile.model_validate(content), []
+        return schema.ProfileFile.model_validate(content), {}
     except ValidationError as error:
-        items: dict[tuple[str | int, ...], str] = {}
+        items: dict[Location, str] = {}
         for row in error.errors(include_url=False, include_input=False):
             length = next((n for n, part in enumerate(row["loc"], 1) if isinstance(part, int)), 0)
             items.setdefault(row["loc"][:length], row["msg"])
         if () in items:
             raise invalid_file_error(error) from None
-    rejected = [
-        RejectedItem(to_pointer(location), "invalid-item", message)
-        for location, message in sorted(items.items(), key=lambda item: tuple(map(str, item[0][:-1])))
-    ]
-    return schema.ProfileFile.model_validate(without_items(content, set(items))), rejected
+    return schema.ProfileFile.model_validate(without_items(content, items)), items
 
 
-def without_items(value: Any, locations: Collection[tuple[str | int, ...]], path: tuple[str | int, ...] = ()) -> Any:
+def locate_in_file(pointer: str, removed: Sequence[Location]) -> str:
+    """Return a pointer into a file without the *removed* items, in file order, as a pointer into the whole file."""
+    for *parts, number in removed:
+        prefix = to_pointer(parts) + "/"
+        if not pointer.startswith(prefix):
+            continue
+        position, slash, rest = pointer.removeprefix(prefix).partition("/")
+        if int(number) <= int(position):
+            pointer = f"{prefix}{int(position) + 1}{slash}{rest}"
+    return pointer
+
+
+def without_items(value: Any, locations: Collection[Location], path: Location = ()) -> Any:
     """Return a JSON value without the items at these locations of its lists."""
     if isinstance(value, dict):
         return {name: without_items(item, locations, (*path, name)) for name, item in value.items()}

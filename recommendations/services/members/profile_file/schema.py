@@ -43,7 +43,7 @@ def size_limit(max_length: int) -> tuple[FieldInfo, BeforeValidator]:
     return Field(max_length=max_length), BeforeValidator(partial(require_size, max_length=max_length))
 
 
-Words = Annotated[list[Word], *list_limits(Word, MAX_PREFERENCES)]
+Words = Annotated[list[Word], *size_limit(MAX_PREFERENCES)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -69,9 +69,9 @@ class ProfilePreferences(StrictModel):
 class ProfileRelationships(StrictModel):
     """Members whom this member follows, blocks and mutes. The reverse relationships are other members' data."""
 
-    follow: Annotated[list[Id], *list_limits(Id, MAX_RELATIONSHIPS)] = []
-    block: Annotated[list[Id], *list_limits(Id, MAX_RELATIONSHIPS)] = []
-    mute: Annotated[list[Id], *list_limits(Id, MAX_RELATIONSHIPS)] = []
+    follow: Annotated[list[Id], *size_limit(MAX_RELATIONSHIPS)] = []
+    block: Annotated[list[Id], *size_limit(MAX_RELATIONSHIPS)] = []
+    mute: Annotated[list[Id], *size_limit(MAX_RELATIONSHIPS)] = []
 
 
 class ProfileFeedback(StrictModel):
