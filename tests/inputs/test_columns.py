@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import models
+from django.forms import modelform_factory
 from rest_framework import serializers
 
 from access.typed_fields import StrictSerializer, TypedField
@@ -119,3 +120,28 @@ def test_a_document_of_a_flag_has_no_number_and_time_without_a_type(module):
         if isinstance(instance, plain)
     ]
     assert found == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("form", "model", "data", "error"),
+    [
+        (typed_forms.MemberForm, Member, {"external_id": "a/feed"}, "external_id"),
+        (typed_forms.MemberForm, Member, {"external_id": "a", "languages": '["xx"]'}, "languages"),
+        (typed_forms.MemberForm, Member, {"external_id": "a", "languages": '["PT-br"]', "region": "DE"}, None),
+        (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "tags": '["\\u202e"]'}, "tags"),
+        (
+            typed_forms.PostForm,
+            Post,
+            {"external_id": "a", "safety_labels": '{"a": 2}'},
+            "safety_labels",
+        ),
+        (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "language": "EN", "tags": '["a "]'}, None),
+    ],
+)
+def test_a_form_of_the_admin_reads_values_like_the_api(form, model, data, error):
+    filled = modelform_factory(model, form=form, fields=list(form.types))(data=data)
+    assert list(filled.errors) == ([error] if error else [])
+    if not error:
+        read = {name: filled.cleaned_data[name] for name in ("languages", "language", "tags") if name in data}
+        assert read in ({"languages": ["pt-BR"]}, {"language": "en", "tags": ["a"]})
