@@ -10,7 +10,6 @@ another. The content type does not affect how they are read: the middleware refu
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from rest_framework.fields import ListField
 from rest_framework.serializers import Serializer
 
 from access.request_costs import count_items
+from values.json_text import parse_json
+from values.names import describe_unknown_name, find_unknown_name
 
 MAX_CACHED_QUERIES = 1_000
 """Validated query strings that a process caches: most requests repeat one. Changes the speed, not the result."""
@@ -83,7 +84,7 @@ class Inputs:
     def _content(self) -> Any:
         """The parsed JSON of the body."""
         content = self._request.body
-        return parse_json(content) if content else {}
+        return parse_body(content) if content else {}
 
     @property
     def member_ids(self) -> Iterable[object] | None:
@@ -92,6 +93,13 @@ class Inputs:
         if self._operation.member_ids is None:
             return in_path
         return [*(in_path or ()), *self._operation.member_ids(self)]
+
+    def refuse_undeclared_query(self) -> None:
+        """Raise `ValidationError` for a query parameter of an operation that has none."""
+        query_string = self._request.META.get("QUERY_STRING", "")
+        if query_string and self._operation.query is None:
+            names = dict.fromkeys(parse_query_string(query_string), "This operation has no query parameters.")
+            raise ValidationError(names, code="unknown-parameter")
 
     def require_known_content_type(self) -> None:
         """Raise `UnsupportedMediaType` for a body that is not JSON. A request without a body may have any type."""
@@ -128,6 +136,9 @@ def has_body(request: HttpRequest) -> bool:
 def validate_query_string(serializer: Serializer[Any], query_string: str) -> Mapping[str, Any]:
     """Return the validated parameters of a query string. Raises `ValidationError` and `ParseError`."""
     parameters = parse_query_string(query_string)
+    if (unknown := find_unknown_name(parameters, serializer.fields)) is not None:
+        problem, advice = describe_unknown_name(unknown, serializer.fields)
+        raise ValidationError({unknown: f"{problem}. {advice}"}, code="unknown-parameter")
     is_repeated = [name for name, values in parameters.lists() if len(values) > 1]
     if problems := [name for name in is_repeated if not isinstance(serializer.fields.get(name), ListField)]:
         raise ValidationError(dict.fromkeys(problems, "Give this parameter once."), code="repeated")
@@ -146,15 +157,13 @@ def parse_query_string(query_string: str) -> QueryDict:
     return parameters
 
 
-def parse_json(content: bytes) -> Any:
+def parse_body(content: bytes) -> Any:
     """Return the parsed body. Raises `ParseError` if it is not JSON in UTF-8, too deep, or gives a name twice."""
     if is_too_deep(content):
         detail = f"The body is nested deeper than {MAX_DEPTH} arrays and objects. No endpoint needs that."
         raise ParseError(detail, code="body-too-deep")
     try:
-        return json.loads(
-            content.decode(), parse_constant=refuse_constant, object_pairs_hook=build_object_of_unique_names
-        )
+        return parse_json(content.decode())
     except ValueError as error:
         raise ParseError(f"JSON parse error - {error}") from None
 
@@ -169,16 +178,3 @@ def is_too_deep(content: bytes) -> bool:
         if depth > MAX_DEPTH:
             return True
     return False
-
-
-def refuse_constant(name: str) -> Never:
-    """Refuse NaN and Infinity, which are not JSON."""
-    raise ValueError(f"Out of range float values are not JSON compliant: {name}")
-
-
-def build_object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object. Raises `ValueError` for a repeated name, of which another parser might use the other value."""
-    parsed = dict(pairs)
-    if len(parsed) < len(pairs):
-        raise ValueError("An object has a name twice.")
-    return parsed

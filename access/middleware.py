@@ -13,9 +13,14 @@ from access.problems import CONTENT_TYPE, problem_body
 from access.usage import usage_recorder
 from monitoring.clock import now
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""The HTTP methods that some view answers. They are labels of metrics, so an invented one would create a series."""
+
 
 class EncodingMiddleware:
     """
+    Refuse (501) a request with a method that no view knows.
+
     Refuse (415) a request that names another charset than UTF-8, or a content coding, before anything is read.
 
     Django decodes a query string and a form by the charset that the client names. Then two readers can disagree about
@@ -26,6 +31,10 @@ class EncodingMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method not in METHODS:
+            detail = f"Send one of the methods {', '.join(METHODS)}."
+            problem = problem_body(status=501, code="unknown-method", detail=detail)
+            return JsonResponse(problem, status=501, content_type=CONTENT_TYPE)
         charset = (request.content_params or {}).get("charset", "utf-8")
         coding = request.headers.get("Content-Encoding", "identity")
         if charset.lower() in ("utf-8", "utf8") and coding.lower() == "identity":

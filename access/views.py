@@ -58,3 +58,5 @@ class APIView(views.APIView):
         """Check the content type before the credentials, and the credentials before the inputs are read."""
         request.inputs.require_known_content_type()
         super().initial(request, *args, **kwargs)
+        if request.method != "OPTIONS":
+            request.inputs.refuse_undeclared_query()

@@ -8,7 +8,7 @@ The API, the YAML export and the change history (before and after) use the same 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,13 @@ from django.utils.crypto import salted_hmac
 from rest_framework import serializers
 
 from access.limited_fields import LimitedListField
+from access.typed_fields import StrictSerializer, TypedField
 from flags import gauges
 from flags.models import Condition, Flag, Guardrail, RolloutPlan, Segment
 from flags.rollout import DEFAULT, OFF, ON
+from flags.versions import is_version
+from values.text import find_storage_problem
+from values.types import Id, Time, number_from, whole_number_from
 
 Document = dict[str, Any]
 
@@ -26,6 +30,8 @@ MAX_LISTED_IDS = 1000
 MAX_PARTS = 100
 """Variants, rules, conditions, phases and the like of one document."""
 UNIT_ID_FIELDS = ("allowed_ids", "denied_ids")
+MAX_NUMBER, MAX_COUNT = 1e12, 2**31 - 1
+Percentage, Weight = number_from(0, 100), number_from(0, MAX_NUMBER)
 RESERVED_VARIANT_NAMES = {DEFAULT, OFF, ON}
 
 
@@ -42,26 +48,22 @@ class ValueField(serializers.JSONField):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
 
-
-class StrictSerializer(serializers.Serializer):
-    """A serializer that refuses unknown fields, so that a misspelled field is an error and not an empty change."""
-
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping) and (unknown := sorted(set(data) - set(self.fields), key=str)):
-            known = ", ".join(self.fields)
-            raise serializers.ValidationError({str(name): f"Unknown field. Known fields: {known}." for name in unknown})
+        """Return the value. Raises `ValidationError` for one that no database can store."""
+        if problem := find_storage_problem(data):
+            raise serializers.ValidationError(f"The value {problem}.", code="invalid")
         return super().to_internal_value(data)
 
 
 class VariantDocument(StrictSerializer):
     name = NameField()
     value = ValueField()
-    weight = serializers.FloatField(min_value=0, default=1)
+    weight = TypedField(Weight, default=1)
 
 
 class RuleDocument(StrictSerializer):
     segment = serializers.CharField(allow_null=True, default=None, help_text="A segment's key; null: all units.")
-    percentage = serializers.FloatField(min_value=0, max_value=100, default=100)
+    percentage = TypedField(Percentage, default=100)
     serves = serializers.CharField(
         allow_blank=True,
         default="",
@@ -80,16 +82,16 @@ class FlagDocument(StrictSerializer):
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
     kind = serializers.ChoiceField(choices=Flag.Kind.choices, default=Flag.Kind.BOOL)
     is_enabled = serializers.BooleanField(default=False)
-    rollout_percentage = serializers.FloatField(min_value=0, max_value=100, default=0)
+    rollout_percentage = TypedField(Percentage, default=0)
     on_value = ValueField(default=True)
     default_value = ValueField(default=False)
     off_value = ValueField(default=False)
     variants = VariantDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     rules = RuleDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     prerequisites = PrerequisiteDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
-    starts_at = serializers.DateTimeField(allow_null=True, default=None)
-    ends_at = serializers.DateTimeField(allow_null=True, default=None)
-    expires_at = serializers.DateTimeField(allow_null=True, default=None)
+    starts_at = TypedField(Time, allow_null=True, default=None)
+    ends_at = TypedField(Time, allow_null=True, default=None)
+    expires_at = TypedField(Time, allow_null=True, default=None)
     tags = LimitedListField(child=NameField(), default=list, max_length=MAX_PARTS)
     owner = serializers.CharField(allow_blank=True, default="", max_length=100)
     needs_approval = serializers.BooleanField(default=False)
@@ -193,9 +195,46 @@ class ConditionDocument(StrictSerializer):
             raise serializers.ValidationError({"values": "Give a value to compare with."})
         if not needs_none and not takes_many and len(data["values"]) > 1:
             raise serializers.ValidationError({"values": "This operator takes one value."})
-        if any(isinstance(value, dict | list) for value in data["values"]):
+        if any(isinstance(value, dict | list) or value is None for value in data["values"]):
             raise serializers.ValidationError({"values": "Give strings, numbers, true or false."})
+        if error := operand_error(data["operator"], data["values"]):
+            raise serializers.ValidationError({"values": error})
         return data
+
+
+def operand_error(operator: str, operands: Sequence[object]) -> str:
+    """Return why the operator can never be true of any unit with these values, or an empty string."""
+    if operator in ("version_at_least", "version_below") and not all(map(is_version, operands)):
+        return 'Give a version as a string in quotes, such as "1.10" or "2.0.0-rc.1".'
+    if operator in ("contains", "starts_with") and not all(isinstance(value, str) and value for value in operands):
+        return "Give strings that are not empty: this operator compares texts."
+    if operator in ("above", "at_least", "below", "at_most") and any(isinstance(value, bool) for value in operands):
+        return "Give a number, or a text such as a date: true and false have no order."
+    return ""
+
+
+def find_contradiction(conditions: Sequence[Document]) -> str:
+    """
+    Return why no unit can meet all *conditions*, or an empty string.
+
+    An attribute cannot be unknown and be compared, and it cannot be above a number and below a smaller one.
+    """
+    unknown = {row["attribute"] for row in conditions if row["operator"] == "unknown"}
+    for row in conditions:
+        if row["operator"] != "unknown" and row["attribute"] in unknown:
+            return f"{row['attribute']} cannot be unknown and also be compared."
+    bounds: dict[str, list[float]] = {}
+    for row in conditions:
+        low, high = bounds.setdefault(row["attribute"], [-math.inf, math.inf])
+        value = row["values"][0] if row["values"] else None
+        if isinstance(value, int | float) and row["operator"] in ("above", "at_least"):
+            bounds[row["attribute"]][0] = max(low, value)
+        elif isinstance(value, int | float) and row["operator"] in ("below", "at_most"):
+            bounds[row["attribute"]][1] = min(high, value)
+    for attribute, (low, high) in bounds.items():
+        if low > high:
+            return f"{attribute} cannot be at least {low:g} and at most {high:g}."
+    return ""
 
 
 class SegmentDocument(StrictSerializer):
@@ -203,13 +242,18 @@ class SegmentDocument(StrictSerializer):
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
     match = serializers.ChoiceField(choices=Segment.Match.choices, default=Segment.Match.ALL)
     conditions = ConditionDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
-    allowed_ids = LimitedListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS)
-    denied_ids = LimitedListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS)
+    allowed_ids = LimitedListField(child=TypedField(Id), default=list, max_length=MAX_LISTED_IDS)
+    denied_ids = LimitedListField(child=TypedField(Id), default=list, max_length=MAX_LISTED_IDS)
+
+    def validate(self, data: Document) -> Document:
+        if data["match"] == Segment.Match.ALL and (problem := find_contradiction(data["conditions"])):
+            raise serializers.ValidationError({"conditions": [f"No unit can meet all conditions: {problem}"]})
+        return data
 
 
 class RolloutPhaseDocument(StrictSerializer):
-    percentage = serializers.FloatField(min_value=0, max_value=100)
-    hours = serializers.FloatField(min_value=0, default=336)
+    percentage = TypedField(Percentage)
+    hours = TypedField(Weight, default=336)
     note = serializers.CharField(allow_blank=True, default="", max_length=200)
 
 
@@ -217,9 +261,9 @@ class GuardrailDocument(StrictSerializer):
     gauge = serializers.CharField(max_length=64)
     variant = serializers.CharField(allow_blank=True, default="", max_length=64)
     bound = serializers.ChoiceField(choices=Guardrail.Bound.choices, default=Guardrail.Bound.AT_MOST)
-    threshold = serializers.FloatField()
-    window_minutes = serializers.FloatField(min_value=0.1, default=60)
-    min_samples = serializers.IntegerField(min_value=0, default=100)
+    threshold = TypedField(number_from(-MAX_NUMBER, MAX_NUMBER))
+    window_minutes = TypedField(number_from(0.1, MAX_NUMBER), default=60)
+    min_samples = TypedField(whole_number_from(0, MAX_COUNT), default=100)
     on_breach = serializers.ChoiceField(choices=Guardrail.OnBreach.choices, default=Guardrail.OnBreach.ROLL_BACK)
 
     def validate_gauge(self, name: str) -> str:
@@ -237,8 +281,8 @@ class RolloutPlanDocument(StrictSerializer):
     phases = RolloutPhaseDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     guardrails = GuardrailDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     state = serializers.ChoiceField(choices=RolloutPlan.State.choices, default=RolloutPlan.State.DRAFT)
-    phase = serializers.IntegerField(min_value=0, default=0)
-    phase_started_at = serializers.DateTimeField(allow_null=True, default=None)
+    phase = TypedField(whole_number_from(0, MAX_PARTS), default=0)
+    phase_started_at = TypedField(Time, allow_null=True, default=None)
 
     def validate(self, data: Document) -> Document:
         if not data["phases"]:
@@ -249,7 +293,29 @@ class RolloutPlanDocument(StrictSerializer):
             raise serializers.ValidationError({"flag": f"There is no flag {data['flag']}."})
         if data["state"] != RolloutPlan.State.DRAFT and not data["flag"]:
             raise serializers.ValidationError({"flag": "A template cannot run. Copy it for a flag."})
+        if data["flag"] and (errors := guardrail_errors(data)):
+            raise serializers.ValidationError({"guardrails": errors})
         return data
+
+
+def guardrail_variants(flag: str) -> set[str]:
+    """Return the variants that a guardrail of a plan for this flag may watch; the empty one is all requests."""
+    variants = Flag.objects.filter(key=flag).values_list("variants__name", flat=True)
+    return {name for name in variants if name} | {"", *RESERVED_VARIANT_NAMES}
+
+
+def guardrail_errors(plan: Document) -> dict[str, dict[str, str]]:
+    """
+    Return the errors of guardrails that watch a variant that the plan's flag does not have, by position.
+
+    Such a guardrail has no samples, so the plan would never leave its phase.
+    """
+    names = guardrail_variants(plan["flag"])
+    return {
+        str(number): {"variant": f"The flag {plan['flag']} has no variant {row['variant']!r}."}
+        for number, row in enumerate(plan["guardrails"])
+        if row["variant"] not in names
+    }
 
 
 def format_timestamp(value: datetime | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from flags import rollout
 from flags.experiments.rules import ExperimentArm, RunningExperiment
 from flags.models import Condition, Flag, Segment
+from flags.versions import build_at_least, build_below, is_version
 
 MATCHES_NOBODY: dict[str, Any] = {"id": {"$in": []}}
 
@@ -79,13 +80,15 @@ def build_segment_condition(segment: Segment) -> dict[str, Any]:
     return {"$and": [{"id": {"$nin": list(segment.denied_ids)}}, inside]}
 
 
+VERSION_CONDITIONS = {
+    Condition.Operator.VERSION_AT_LEAST: build_at_least,
+    Condition.Operator.VERSION_BELOW: build_below,
+}
 COMPARISON_OPERATORS = {
     Condition.Operator.ABOVE: "$gt",
     Condition.Operator.AT_LEAST: "$gte",
     Condition.Operator.BELOW: "$lt",
     Condition.Operator.AT_MOST: "$lte",
-    Condition.Operator.VERSION_AT_LEAST: "$vgte",
-    Condition.Operator.VERSION_BELOW: "$vlt",
 }
 
 
@@ -100,7 +103,25 @@ def build_attribute_condition(row: Condition) -> dict[str, Any]:
     if operator is Condition.Operator.NOT_IN:
         return {row.attribute: is_known | {"$nin": row.values}}
     if operator in (Condition.Operator.CONTAINS, Condition.Operator.STARTS_WITH):
-        words = "|".join(re.escape(str(value)) for value in row.values)
-        start = "^" if operator is Condition.Operator.STARTS_WITH else ""
-        return {row.attribute: is_known | {"$regex": f"{start}({words})"}}
+        return build_text_condition(row.attribute, operator, [str(value) for value in row.values])
+    if operator in VERSION_CONDITIONS:
+        version = str(row.values[0])
+        # An earlier release stored any text as a version.
+        return VERSION_CONDITIONS[operator](row.attribute, version) if is_version(version) else MATCHES_NOBODY
     return {row.attribute: is_known | {COMPARISON_OPERATORS[operator]: row.values[0]}}
+
+
+def build_text_condition(attribute: str, operator: Condition.Operator, words: list[str]) -> dict[str, Any]:
+    """
+    Return the condition that a text contains, or starts with, one of *words*.
+
+    A list contains the words that are its items, and starts with a word if one of its items does.
+    """
+    alternatives = "|".join(map(re.escape, words))
+    if operator is Condition.Operator.CONTAINS:
+        text: dict[str, Any] = {"$regex": f"({alternatives})"}
+        items: dict[str, Any] = {"$in": words}
+    else:
+        text = {"$regex": f"^({alternatives})"}
+        items = {"$elemMatch": text}
+    return {"$or": [{attribute: text}, {attribute: items}]}

@@ -550,6 +550,8 @@ class FeedFilter:
     language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     kind_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     tag_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
+    late_tagged_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)  # (n,) sorted
+    """Posts with one of the tags behind their first `TAGS_PER_POST` tags, which are not in `Candidates.tag_ids`."""
     since: float = 0.0
     """Unix seconds; older posts are dropped. 0: no limit."""
     key: str = ""
@@ -588,7 +590,7 @@ class Query:
     muted_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     muted_tag_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
     muted_words: tuple[str, ...] = ()
-    """Case-folded."""
+    """In the form of `values.text.fold`."""
     seen_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     hidden_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     """Posts that the viewer hid, reported or rejected."""

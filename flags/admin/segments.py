@@ -10,7 +10,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from flags.admin.base import RecordedAdmin, RecordedForm, RecordedInline
-from flags.admin.values import parse_condition_value
+from flags.admin.values import format_condition_value, parse_condition_value
 from flags.attributes import describe_attributes
 from flags.documents import UNIT_ID_FIELDS, Document
 from flags.models import ChangeSubject, Condition, Segment
@@ -42,7 +42,9 @@ class SegmentForm(RecordedForm):
 
 class ConditionForm(forms.ModelForm):
     values = forms.CharField(
-        required=False, help_text="One value per line.", widget=UnfoldAdminTextareaWidget({"rows": 2})
+        required=False,
+        help_text='One value per line. Quotes make a number a text: "276".',
+        widget=UnfoldAdminTextareaWidget({"rows": 2}),
     )
 
     class Meta:
@@ -54,7 +56,8 @@ class ConditionForm(forms.ModelForm):
         descriptions = "; ".join(f"{name}: {text}" for name, text in describe_attributes().items())
         self.fields["attribute"].help_text = f"Available: {descriptions}. Clients may send others."
         if self.instance.pk:
-            self.initial["values"] = "\n".join(map(str, self.instance.values))
+            lines = [format_condition_value(value, self.instance.operator) for value in self.instance.values]
+            self.initial["values"] = "\n".join(lines)
 
 
 class ConditionInline(RecordedInline):
@@ -84,7 +87,7 @@ class SegmentAdmin(RecordedAdmin):
                 {
                     "attribute": row["attribute"],
                     "operator": row["operator"],
-                    "values": [parse_condition_value(line) for line in split_lines(row["values"])],
+                    "values": [parse_condition_value(line, row["operator"]) for line in split_lines(row["values"])],
                 }
                 for row in rows["condition"]
             ],

@@ -8,6 +8,8 @@ from django.forms import ValidationError
 
 from flags.models import Flag
 
+TEXT_OPERATORS = frozenset({"contains", "starts_with", "version_at_least", "version_below"})
+"""The operators of conditions that compare texts only."""
 TRUE_WORDS, FALSE_WORDS = {"true", "on", "yes", "1"}, {"false", "off", "no", "0"}
 
 
@@ -32,11 +34,25 @@ def parse_value(kind: str, text: str) -> object:
         raise ValidationError(f"Enter {expected}, not {word!r}.") from error
 
 
-def parse_condition_value(text: str) -> object:
-    """Return the text as a condition's value: a boolean or a number if it parses as one, else the text."""
+def parse_condition_value(text: str, operator: str = "") -> object:
+    """
+    Return a line as a condition's value: true, false, a number, or a text.
+
+    A text in quotes is read as JSON, such as "276" or " x ", so that every value can be written. An operator that
+    compares texts makes every other line a text: the version 1.10 is not the number 1.1.
+    """
     word = text.strip()
     try:
         value = json.loads(word)
     except ValueError:
         return word
-    return word if value is None or isinstance(value, dict | list | str) else value
+    if isinstance(value, str):
+        return value
+    is_text = value is None or isinstance(value, dict | list) or operator in TEXT_OPERATORS
+    return word if is_text else value
+
+
+def format_condition_value(value: object, operator: str) -> str:
+    """Return a condition's value as the line that `parse_condition_value` reads back as the same value."""
+    is_plain = isinstance(value, str) and value.isprintable() and parse_condition_value(value, operator) == value
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import isfinite
 from time import perf_counter
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from flags.analysis import statistics as s
 from flags.analysis.moments import Float64Array, Moments, compute_moments, compute_ratio_moments
-from flags.experiments import metric_sources
+from flags.experiments import metric_sources, report
 from flags.models import Experiment, ExperimentPhase, ExperimentResult, Exposure, InterimAnalysis, Metric
 from monitoring.transactions import write_transaction
 
@@ -82,7 +82,7 @@ def run_interim_analysis(*, key: str, now: datetime) -> InterimAnalysis:
         daily_units=daily_unit_counts(units),
         sample_ratio_p=phases_sample_ratio_p(analyzed_phases),
         needed_units=needed,
-        days_left=estimate_days_left(needed, units, now),
+        days_left=estimate_days_left(needed, units, report.count_reachable_units(experiment), now),
         duration_seconds=0.0,
     )
     results = list(build_results(comparisons))
@@ -191,7 +191,7 @@ def build_results(comparisons: Sequence[ArmComparison]) -> Iterator[ExperimentRe
     P-values are adjusted in two families: all comparisons over all units, and all comparisons of slices.
     """
     arms = [s.adjust_with_cuped(row.control, row.treatment) for row in comparisons]
-    differences = [s.mean_difference(*pair) for pair in arms]
+    differences = [compute_difference(row, pair) for row, pair in zip(comparisons, arms, strict=True)]
     anytime = [s.anytime_interval(difference) for difference in differences]
     adjusted = dict[int, float]()
     for is_slice in (False, True):
@@ -201,6 +201,19 @@ def build_results(comparisons: Sequence[ArmComparison]) -> Iterator[ExperimentRe
         zip(comparisons, arms, differences, anytime, strict=True)
     ):
         yield build_result(row, pair, difference, interval, adjusted[number])
+
+
+def compute_difference(comparison: ArmComparison, arms: tuple[Moments, Moments]) -> s.MeanDifference:
+    """
+    Return the difference of the arms.
+
+    A rate whose variance is not that of counts, because of CUPED or a bandit's weights, is compared as a mean.
+    """
+    if comparison.metric.kind != Metric.Kind.RATE:
+        return s.mean_difference(*arms)
+    if all(s.is_of_counts(arm) for arm in arms):
+        return s.rate_difference(*arms)
+    return replace(s.mean_difference(*arms), limits=s.RATE_LIMITS)
 
 
 def build_result(
@@ -315,9 +328,15 @@ def estimate_needed_units(
     return finite_or_none(most) if most else None
 
 
-def estimate_days_left(needed: float | None, units: ExposedUnits, now: datetime) -> float | None:
-    """Return the days until *needed* units are exposed, at last week's pace; None if unknown."""
-    if needed is None or not len(units):
+def estimate_days_left(
+    needed: float | None, units: ExposedUnits, reachable: float | None, now: datetime
+) -> float | None:
+    """
+    Return the days until *needed* units are exposed, at last week's pace.
+
+    None if the pace is unknown, or if the platform has only *reachable* units, which are fewer than needed.
+    """
+    if needed is None or not len(units) or (reachable is not None and needed > reachable):
         return None
     week = (now - timedelta(days=7)).timestamp()
     seconds = now.timestamp() - max(week, float(units.exposed_at.min()))

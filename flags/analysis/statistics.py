@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, log, sqrt
+from math import exp, inf, isclose, log, sqrt
 
 import numpy as np
 from scipy import integrate, stats
@@ -31,6 +31,8 @@ ALPHA = 0.05
 """Accepted probability of a false positive. Changes the answer."""
 POWER = 0.8
 """Probability of detecting an effect that exists. Changes the estimated time to significance."""
+RATE_LIMITS = (-1.0, 1.0)
+"""The range of the difference of two rates."""
 TUNING_UNITS = 5000
 """Units at which the anytime interval is narrowest. Changes its width slightly, never its validity."""
 
@@ -55,6 +57,10 @@ class MeanDifference:
     degrees_of_freedom: float
     """Degrees of freedom, by Welch and Satterthwaite."""
     control_mean: float
+    null_standard_error: float | None = None
+    """The standard error if the arms did not differ, for the p-value; None: as the other one."""
+    limits: tuple[float, float] = (-inf, inf)
+    """The range of the metric: no difference is outside of it."""
 
     @property
     def is_estimable(self) -> bool:
@@ -66,10 +72,39 @@ def mean_difference(control: Moments, treatment: Moments) -> MeanDifference:
     """Return treatment minus control, with Welch's standard error and degrees of freedom."""
     a, b = control.squared_standard_error, treatment.squared_standard_error
     total = a + b
+    if total == 0 and control.mean != treatment.mean:
+        # Neither arm varies, so the variance of both together is all that is known: that of the score test.
+        units = control.n + treatment.n
+        total = control.n * treatment.n * (treatment.mean - control.mean) ** 2 / units**2
+        a, b = total / control.n, total / treatment.n
+        total = a + b
     if min(control.n, treatment.n) < 2 or total == 0:
         return MeanDifference(treatment.mean - control.mean, inf, control.n + treatment.n, 1.0, control.mean)
     degrees = total**2 / (a**2 / (control.n - 1) + b**2 / (treatment.n - 1))
     return MeanDifference(treatment.mean - control.mean, sqrt(total), control.n + treatment.n, degrees, control.mean)
+
+
+def is_of_counts(arm: Moments) -> bool:
+    """Return whether the moments are those of unweighted zeros and ones."""
+    return isclose(arm.variance * max(arm.n - 1, 1), arm.mean * (1 - arm.mean) * arm.n, abs_tol=1e-9)
+
+
+def rate_difference(control: Moments, treatment: Moments) -> MeanDifference:
+    """
+    Return treatment minus control for two rates, of zeros and ones.
+
+    The p-value is of the score test: its standard error is that of both arms pooled, which is above 0 even if all
+    units of one arm and none of the other have the event. The interval adds one success and one failure to each arm
+    (Agresti, Caffo 2000), for the same reason.
+    """
+    units = control.n + treatment.n
+    if min(control.n, treatment.n) < 2:
+        return mean_difference(control, treatment)
+    pooled = (control.mean * control.n + treatment.mean * treatment.n) / units
+    null_error = sqrt(pooled * (1 - pooled) * (1 / control.n + 1 / treatment.n))
+    rates = [((arm.mean * arm.n + 1) / (arm.n + 2), arm.n + 2) for arm in (control, treatment)]
+    error = sqrt(sum(rate * (1 - rate) / n for rate, n in rates))
+    return MeanDifference(treatment.mean - control.mean, error, units, inf, control.mean, null_error, RATE_LIMITS)
 
 
 def adjust_with_cuped(control: Moments, treatment: Moments) -> tuple[Moments, Moments]:
@@ -102,8 +137,17 @@ def fixed_interval(difference: MeanDifference, alpha: float = ALPHA) -> Interval
     if not difference.is_estimable:
         return Interval(difference.estimate, -inf, inf, 1.0)
     half = float(stats.t.ppf(1 - alpha / 2, difference.degrees_of_freedom)) * difference.standard_error
-    p = 2 * float(stats.t.sf(abs(difference.estimate) / difference.standard_error, difference.degrees_of_freedom))
-    return Interval(difference.estimate, difference.estimate - half, difference.estimate + half, p)
+    z = abs(difference.estimate) / difference.standard_error
+    if difference.null_standard_error is not None:
+        z = abs(difference.estimate) / difference.null_standard_error if difference.null_standard_error else 0.0
+    return clipped_interval(difference, half, 2 * float(stats.t.sf(z, difference.degrees_of_freedom)))
+
+
+def clipped_interval(difference: MeanDifference, half: float, p: float) -> Interval:
+    """Return the interval of the estimate plus and minus *half*, within the range of the metric."""
+    low, high = difference.limits
+    estimate = difference.estimate
+    return Interval(estimate, max(low, estimate - half), min(high, estimate + half), p)
 
 
 def anytime_interval(difference: MeanDifference, alpha: float = ALPHA, tuning_units: int = TUNING_UNITS) -> Interval:
@@ -123,12 +167,12 @@ def anytime_interval(difference: MeanDifference, alpha: float = ALPHA, tuning_un
     n = difference.units
     rho2 = (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / tuning_units
     variance_factor = n * rho2 + 1
-    half = difference.standard_error * sqrt(2 * variance_factor / (n * rho2) * log(sqrt(variance_factor) / alpha))
-    z_squared = (difference.estimate / difference.standard_error) ** 2
+    # The larger one, so that the interval excludes 0 exactly if the p-value is at most alpha.
+    error = max(difference.standard_error, difference.null_standard_error or 0.0)
+    half = error * sqrt(2 * variance_factor / (n * rho2) * log(sqrt(variance_factor) / alpha))
+    z_squared = (difference.estimate / error) ** 2
     log_martingale = z_squared * n * rho2 / (2 * variance_factor) - log(variance_factor) / 2
-    return Interval(
-        difference.estimate, difference.estimate - half, difference.estimate + half, exp(-max(log_martingale, 0.0))
-    )
+    return clipped_interval(difference, half, exp(-max(log_martingale, 0.0)))
 
 
 def relative_lift(control: Moments, treatment: Moments, interval: Interval) -> tuple[float, float, float] | None:

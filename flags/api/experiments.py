@@ -12,11 +12,11 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 
 from access.inputs import Request
+from access.typed_fields import StrictSerializer
 from access.views import takes
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.api.views import parse_patch, pending_change_response
-from flags.documents import StrictSerializer
 from flags.experiments import report
 from flags.experiments.documents import ExperimentDocument, experiment_document
 from flags.experiments.request_analysis import request_interim_analysis
@@ -108,7 +108,10 @@ class ResultsOut(serializers.Serializer):
     sample_ratio_p = serializers.FloatField()
     has_sample_ratio_mismatch = serializers.BooleanField(help_text="true: do not use the other fields.")
     needed_units = serializers.FloatField(allow_null=True)
-    days_left = serializers.FloatField(allow_null=True)
+    days_left = serializers.FloatField(
+        allow_null=True, help_text="At this week's pace. null: unknown, or more units are needed than there are."
+    )
+    reachable_units = serializers.FloatField(allow_null=True, help_text="Units that can be exposed at most.")
     comparisons = ComparisonOut(many=True)
     lift_history = LiftPointOut(many=True)
 

@@ -17,6 +17,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.response import Response
 
+from access.conditional_requests import client_has_current
 from access.inputs import Inputs, Request
 from access.views import takes
 from flags.api.permissions import READ_SCOPE, BaseFlagView
@@ -24,6 +25,8 @@ from flags.documents import ValueField
 from flags.provider import build_metadata
 from flags.services.evaluate import Evaluation, evaluate_all_details, evaluate_details
 from flags.snapshot import flag_snapshot
+from values.problems import InvalidValueError
+from values.types import Id, read
 
 
 class EvaluateIn(serializers.Serializer):
@@ -74,6 +77,10 @@ def parse_context(content: object) -> EvaluationContext:
     unit_id = context.get("targetingKey")
     if not isinstance(unit_id, str) or not unit_id:
         raise ContextError("TARGETING_KEY_MISSING", "Give the unit's id as a string in targetingKey.")
+    try:
+        read(Id, unit_id)
+    except InvalidValueError as error:
+        raise ContextError("INVALID_CONTEXT", f"targetingKey: {error}") from None
     return EvaluationContext(unit_id, {name: value for name, value in context.items() if name != "targetingKey"})
 
 
@@ -153,7 +160,7 @@ class EvaluateFlagsView(BaseEvaluateView):
         evaluations = evaluate_all_details(compiled, context.unit_id, context.attributes)
         body = {"flags": [serialize_evaluation(key, evaluation) for key, evaluation in evaluations.items()]}
         etag = compute_etag(compiled.digest, context.unit_id, context.attributes, body)
-        if request.headers.get("If-None-Match") == etag:
+        if client_has_current(request, etag):
             return Response(status=304, headers={"ETag": etag})
         return Response(body, headers={"ETag": etag})
 

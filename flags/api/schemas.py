@@ -8,8 +8,9 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from access.problems import Problem
+from access.typed_fields import StrictSerializer
 from flags import documents
-from flags.documents import Document, StrictSerializer, format_timestamp
+from flags.documents import Document, format_timestamp
 from flags.models import Flag, FlagChange, PendingChange
 from flags.services.change import SUBJECT_HANDLERS, SubjectRow
 from flags.services.explain import Explanation

@@ -9,9 +9,21 @@ from django.db import models
 from rest_framework import serializers
 
 from access.limited_fields import LimitedListField
-from flags.documents import MAX_PARTS, Document, NameField, StrictSerializer, ValueField, value_kind_error
+from access.typed_fields import StrictSerializer, TypedField
+from flags.documents import (
+    MAX_COUNT,
+    MAX_NUMBER,
+    MAX_PARTS,
+    Document,
+    NameField,
+    Percentage,
+    ValueField,
+    Weight,
+    value_kind_error,
+)
 from flags.models import ExclusionGroup, Experiment, Flag, Holdout, Metric
 from flags.services.errors import RefusedError
+from values.types import number_from, whole_number_from
 
 State = Experiment.State
 ACTIVE_STATES = (State.RUNNING, State.PAUSED)
@@ -30,7 +42,7 @@ REFERENCES: Mapping[str, models.Manager[Any]] = {
 
 class ExperimentVariantDocument(StrictSerializer):
     key = NameField()
-    weight = serializers.FloatField(min_value=0, default=50)
+    weight = TypedField(Weight, default=50)
     is_control = serializers.BooleanField(default=False)
     value = ValueField(default=True, help_text="The flag's value for this variant.")
     config = serializers.DictField(default=dict, help_text="Settings: the same names and types in each variant.")
@@ -41,12 +53,12 @@ class ExperimentDocument(StrictSerializer):
     flag = serializers.CharField(help_text="The flag whose value the experiment decides.")
     hypothesis = serializers.CharField(help_text="What you expect to change, for whom, and why.")
     unit = serializers.ChoiceField(choices=Experiment.Unit.choices, default=Experiment.Unit.MEMBER)
-    traffic_percentage = serializers.FloatField(min_value=0, max_value=100, default=100)
+    traffic_percentage = TypedField(Percentage, default=100)
     group = serializers.CharField(
         allow_null=True, default=None, help_text="Exclusion group: at most one of its experiments per unit."
     )
-    slot_from = serializers.FloatField(min_value=0, max_value=100, default=0)
-    slot_to = serializers.FloatField(min_value=0, max_value=100, default=100)
+    slot_from = TypedField(Percentage, default=0)
+    slot_to = TypedField(Percentage, default=100)
     holdout = serializers.CharField(allow_null=True, default=None, help_text="Holdout: units in no experiment.")
     is_sticky = serializers.BooleanField(default=True, help_text="Exposed units keep their variant in a new phase.")
     goal = serializers.CharField(allow_null=True, default=None, help_text="Key of the metric that decides.")
@@ -56,14 +68,14 @@ class ExperimentDocument(StrictSerializer):
         max_length=MAX_PARTS,
         help_text="Other metrics to report, with guardrails.",
     )
-    minimum_effect = serializers.FloatField(
-        min_value=0.0001, default=0.05, help_text="Smallest lift of the goal to detect."
+    minimum_effect = TypedField(
+        number_from(0.0001, MAX_NUMBER), default=0.05, help_text="Smallest lift of the goal to detect."
     )
     is_bandit = serializers.BooleanField(default=False, help_text="Weights follow the results (Thompson sampling).")
-    bandit_floor = serializers.FloatField(min_value=0.01, max_value=0.5, default=0.05)
+    bandit_floor = TypedField(number_from(0.01, 0.5), default=0.05)
     variants = ExperimentVariantDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     state = serializers.ChoiceField(choices=State.choices, default=State.DRAFT)
-    phase = serializers.IntegerField(min_value=0, default=0)
+    phase = TypedField(whole_number_from(0, MAX_COUNT), default=0)
     decision = serializers.CharField(allow_blank=True, default="", max_length=64)
     decision_reason = serializers.CharField(allow_blank=True, default="")
 

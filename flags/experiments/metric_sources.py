@@ -22,6 +22,7 @@ SliceUnits = Callable[[Sequence[str]], dict[str, list[str]]]
 extensions = Extensions()
 _metric_sources: dict[str, CountEvents] = {}
 _slicers: dict[str, SliceUnits] = {}
+_unit_counters: dict[str, Callable[[], int]] = {}
 
 
 def register_metric_source(name: str, count: CountEvents) -> None:
@@ -32,6 +33,17 @@ def register_metric_source(name: str, count: CountEvents) -> None:
 def register_slicer(name: str, slicer: SliceUnits) -> None:
     """Register a function that groups units, so that results are also reported per group."""
     _slicers[name] = slicer
+
+
+def register_unit_counter(unit: str, count: Callable[[], int]) -> None:
+    """Register a function that returns how many units of a kind exist, such as members."""
+    _unit_counters[unit] = count
+
+
+def count_units(unit: str) -> int | None:
+    """Return how many units of this kind exist; None if no app counts them."""
+    extensions.load()
+    return _unit_counters[unit]() if unit in _unit_counters else None
 
 
 def metric_source_names() -> list[str]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from flags.documents import format_timestamp
+from flags.experiments import metric_sources
 from flags.models import Experiment, ExperimentResult, InterimAnalysis
 
 LIFT_HISTORY_LENGTH = 60
@@ -73,8 +74,15 @@ class Report:
     sample_ratio_p: float = 1.0
     needed_units: float | None = None
     days_left: float | None = None
+    reachable_units: float | None = None
+    """The units that the experiment can expose at most; None if unknown."""
     comparisons: list[ComparisonRow] = field(default_factory=list)
     lift_history: list[LiftPoint] = field(default_factory=list)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Return whether more units are needed than there are, so that waiting does not help."""
+        return None not in (self.needed_units, self.reachable_units) and self.needed_units > self.reachable_units  # type: ignore[operator]
 
     @property
     def has_sample_ratio_mismatch(self) -> bool:
@@ -108,9 +116,16 @@ def build_report(experiment: Experiment) -> Report:
         sample_ratio_p=analysis.sample_ratio_p,
         needed_units=analysis.needed_units,
         days_left=analysis.days_left,
+        reachable_units=count_reachable_units(experiment),
         comparisons=[build_comparison_row(row, experiment) for row in analysis.results.select_related("metric")],
         lift_history=load_lift_history(experiment, analysis),
     )
+
+
+def count_reachable_units(experiment: Experiment) -> float | None:
+    """Return how many units the experiment can expose at most; None if no app counts them."""
+    total = metric_sources.count_units(experiment.unit)
+    return None if total is None else total * experiment.traffic_percentage / 100
 
 
 def build_comparison_row(row: ExperimentResult, experiment: Experiment) -> ComparisonRow:

@@ -37,6 +37,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from rest_framework.exceptions import ValidationError
 
+from access.typed_fields import StrictSerializer
 from flags import documents, hooks
 from flags.documents import Document
 from flags.experiments import documents as experiment_documents
@@ -93,7 +94,7 @@ class SubjectHandler:
     """How one kind of subject is loaded, validated and written."""
 
     model: type[Flag] | type[Segment] | type[RolloutPlan] | type[Experiment]
-    serializer: type[documents.StrictSerializer]
+    serializer: type[StrictSerializer]
     to_document: Callable[[Any], Document]
     save_document: Callable[[Any, Document], None]
     check_action: Callable[[Document | None, Document, str], None] = lambda _before, _after, _action: None

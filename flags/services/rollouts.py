@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 
 from flags import gauges
-from flags.documents import format_timestamp, plan_document
+from flags.documents import format_timestamp, guardrail_variants, plan_document
 from flags.models import ChangeSubject, FlagChange, Guardrail, PendingChange, RolloutPlan
 from flags.services.change import Actor, apply_change, flag_transaction
 from flags.services.errors import RefusedError, UnknownKeyError
@@ -49,7 +49,12 @@ def copy_template(*, template: str, flag: str, actor: Actor, why: str, now: date
     row = find_plan(template)
     number = RolloutPlan.objects.filter(flag__key=flag).count() + 1
     key = f"{flag}-{number}"[-64:]
-    patch = plan_document(row) | {"key": key, "flag": flag, "state": State.DRAFT, "phase": 0, "phase_started_at": None}
+    names = guardrail_variants(flag)
+    document = plan_document(row)
+    # A guardrail of a variant that this flag does not have would never have a sample: it watches all requests instead.
+    for guardrail in document["guardrails"]:
+        guardrail["variant"] = guardrail["variant"] if guardrail["variant"] in names else ""
+    patch = document | {"key": key, "flag": flag, "state": State.DRAFT, "phase": 0, "phase_started_at": None}
     apply_change(subject=ChangeSubject.PLAN, key=key, patch=patch, actor=actor, why=why, now=now, create=True)
     return find_plan(key)
 

@@ -33,6 +33,14 @@ class PlainLoader(yaml.SafeLoader):
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping. Raises `YAMLError` for a key that is given twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+        if repeated is not None:
+            raise yaml.YAMLError(f"The key {repeated!r} is given twice, again in line {node.start_mark.line + 1}.")
+        return super().construct_mapping(node, deep)
+
 
 class PlainDumper(yaml.SafeDumper):
     """Writes no aliases."""

@@ -15,6 +15,7 @@ from unfold.admin import StackedInline
 from monitoring.clock import now
 from monitoring.row_forms import UnchangedRowForm
 from recommendations.admin.base import BaseAdmin, TrackedAdmin
+from recommendations.admin.typed_forms import MemberForm, PrivacySettingsForm
 from recommendations.models import Member, PrivacySettings, Relationship
 from recommendations.services.content import publish
 from recommendations.services.learning.store_relationships import (
@@ -35,13 +36,14 @@ from recommendations.stores.row_locks import lock_members
 
 class PrivacySettingsInline(StackedInline):  # type: ignore[misc]
     model = PrivacySettings
-    form = UnchangedRowForm
+    form = PrivacySettingsForm
     exclude = ("changed_at",)
     can_delete = False
 
 
 @admin.register(Member)
 class MemberAdmin(TrackedAdmin):
+    form = MemberForm
     list_display = ("external_id", "languages", "region", "is_adult", "is_active", "is_private_account", "created_at")
     list_filter = ("is_active", "is_adult", "privacy__is_private", "privacy__is_personalized")
     list_select_related = ("privacy",)
@@ -88,6 +90,7 @@ class MemberAdmin(TrackedAdmin):
 
 @admin.register(PrivacySettings)
 class PrivacySettingsAdmin(TrackedAdmin):
+    form = PrivacySettingsForm
     list_display = ("member", "is_private", "is_personalized", "sensitivity", "changed_at")
     list_filter = ("is_private", "is_personalized", "sensitivity")
     list_select_related = ("member",)

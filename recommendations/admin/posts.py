@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin, TrackedAdmin
 from recommendations.admin.formatting import summarize_vectors
+from recommendations.admin.typed_forms import PostForm
 from recommendations.contracts import POPULARITY_SUMS
 from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
 from recommendations.services.content import publish
@@ -21,6 +22,7 @@ from recommendations.stores.row_locks import lock_posts
 
 @admin.register(Post)
 class PostAdmin(TrackedAdmin):
+    form = PostForm
     list_display = (
         "external_id",
         "author",

@@ -17,6 +17,7 @@ from recommendations.api import serializers as s
 from recommendations.api.senders import get_sender
 from recommendations.contracts import Sender
 from recommendations.services.learning import interact
+from values.text import storage_problem
 
 EventResultBody = dict[str, Any]
 EVENTS, EVENT = s.UncheckedEvents(), s.EventIn()
@@ -35,9 +36,8 @@ def parse_event(item: object, index: int) -> interact.Event | EventResultBody:
     except ValidationError as error:
         errors = problems.build_error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
         event_id = item.get("event_id") if isinstance(item, dict) else None
-        return rejected_result(
-            event_id if isinstance(event_id, str) else None, " ".join(e["detail"] for e in errors), errors
-        )
+        is_usable = isinstance(event_id, str) and not storage_problem(event_id)
+        return rejected_result(event_id if is_usable else None, " ".join(e["detail"] for e in errors), errors)
 
 
 def parse_events(content: object) -> list[interact.Event | EventResultBody]:

@@ -11,97 +11,133 @@ from rest_framework import serializers
 
 from access.limited_fields import LimitedListField
 from access.problems import Problem
-from recommendations.contracts import InteractionKind, Reason
+from access.typed_fields import StrictSerializer, TypedField
+from recommendations.contracts import CONTENT_SPACE, Reason
 from recommendations.services import work
+from recommendations.services.content.importing.fields import (
+    FIRST_BIRTH_YEAR,
+    INTERACTION_KINDS,
+    SENSITIVITIES,
+    TARGETS,
+    VISIBILITIES,
+)
 from recommendations.services.members import follow_requests
 from recommendations.services.serving.recommend import FEEDS
+from values.types import (
+    MAX_ID,
+    MAX_LIST,
+    MAX_PREFERENCES,
+    Boolean,
+    FieldName,
+    Id,
+    Language,
+    MeasuredValue,
+    Media,
+    ModelName,
+    Region,
+    SafetyLabels,
+    Slug,
+    Text,
+    Time,
+    Uuid,
+    VectorNumbers,
+    Word,
+    choice_of,
+    number_from,
+    whole_number_from,
+)
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 ITEM_STATUSES = ("created", "updated", "unchanged", "rejected")
 EVENT_STATUSES = ("recorded", "duplicate", "rejected")
-ID_LENGTH = 128
 MAX_ITEMS = 1000
 
 
-def id_field(**kwargs: Any) -> serializers.CharField:
+def id_field(**options: Any) -> TypedField:
     """Return a field for an id of the platform."""
-    return serializers.CharField(max_length=ID_LENGTH, **kwargs)
+    return TypedField(Id, **options)
 
 
-def repeated_field(max_length: int, help_text: str, *, max_count: int = 20) -> LimitedListField:
+def list_field(value_type: Any, *, max_length: int = MAX_LIST, **options: Any) -> LimitedListField:
+    """Return a field for a list of values of a type."""
+    return LimitedListField(child=TypedField(value_type), max_length=max_length, **options)
+
+
+def repeated_field(value_type: Any, help_text: str, *, max_count: int = 20) -> LimitedListField:
     """Return a field for a query parameter that may be repeated up to *max_count* times."""
-    child = serializers.CharField(max_length=max_length)
-    return LimitedListField(child=child, required=False, default=list, max_length=max_count, help_text=help_text)
+    return list_field(value_type, required=False, default=list, max_length=max_count, help_text=help_text)
 
 
-class FeedQuery(serializers.Serializer):
+class FeedQuery(StrictSerializer):
     """Query parameters of a feed."""
 
     feed = serializers.ChoiceField(FEEDS, default="discovery", help_text="Name of the feed.")
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20, help_text="Posts per page.")
+    limit = TypedField(whole_number_from(1, 100), default=20, help_text="Posts per page.")
     cursor = serializers.CharField(
         max_length=500, required=False, default=None, help_text="next_cursor of the previous page."
     )
-    explain = serializers.BooleanField(default=False, help_text="Include the parts of each score.")
-    language = repeated_field(8, "Only posts in this language; may be repeated.")
-    kind = repeated_field(32, "Only posts of this kind; may be repeated.")
-    tag = repeated_field(128, "Only posts with this tag; may be repeated.")
-    max_age_hours = serializers.FloatField(
-        required=False, default=None, min_value=0.01, max_value=876_000, help_text="Only posts at most this old."
+    explain = TypedField(Boolean, default=False, help_text="Include the parts of each score.")
+    language = repeated_field(
+        Language, "Only posts in this language, such as pt, which includes pt-BR; may be repeated."
     )
-    exclude_post_id = repeated_field(ID_LENGTH, "Id of a post to leave out; may be repeated.", max_count=100)
+    kind = repeated_field(Slug, "Only posts of this kind; may be repeated.")
+    tag = repeated_field(Word, "Only posts with this tag; may be repeated.")
+    max_age_hours = TypedField(
+        number_from(0.01, 876_000), required=False, default=None, help_text="Only posts at most this old."
+    )
+    exclude_post_id = repeated_field(Id, "Id of a post to leave out; may be repeated.", max_count=100)
     fields = repeated_field(  # type: ignore[assignment]  # hides DRF's property on the class, not on instances
-        32, "Only these fields of a pick, such as post.id or score; may be repeated. Default: all.", max_count=20
+        FieldName, "Only these fields of a pick, such as post.id or score; may be repeated. Default: all.", max_count=20
     )
 
 
-class SimilarQuery(serializers.Serializer):
+class SimilarQuery(StrictSerializer):
     """Query parameters of similar posts."""
 
     viewer_id = id_field(help_text="The viewing member. Posts that this member may not see are left out.")
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
+    limit = TypedField(whole_number_from(1, 100), default=10)
 
 
-class SearchQuery(serializers.Serializer):
+class SearchQuery(StrictSerializer):
     """Query parameters of a search by a text or by a post."""
 
     viewer_id = id_field(help_text="The viewing member.")
     space = serializers.SlugField(
-        max_length=16, default="image", help_text="The embedding space, such as image: texts and pictures share it."
+        max_length=16,
+        default=CONTENT_SPACE,
+        help_text="The embedding space: content has the texts of posts; in image, texts and pictures share it.",
     )
     text = serializers.CharField(max_length=1000, default="", allow_blank=True)
-    post_id = serializers.CharField(max_length=ID_LENGTH, default="", allow_blank=True)
-    kind = serializers.CharField(max_length=32, default="", allow_blank=True, help_text="Only posts of this kind.")
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
+    post_id = id_field(default="", allow_blank=True)
+    kind = TypedField(Slug, default="", allow_blank=True, help_text="Only posts of this kind.")
+    limit = TypedField(whole_number_from(1, 100), default=10)
 
 
-class SearchBody(serializers.Serializer):
+class SearchBody(StrictSerializer):
     """Body of a search by a vector."""
 
     viewer_id = id_field(help_text="The viewing member.")
-    space = serializers.SlugField(max_length=16, default="image")
-    vector = LimitedListField(child=serializers.FloatField(), min_length=8, max_length=4096)
-    kind = serializers.CharField(max_length=32, default="", allow_blank=True)
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
+    space = serializers.SlugField(max_length=16, default=CONTENT_SPACE)
+    vector = TypedField(VectorNumbers)
+    kind = TypedField(Slug, default="", allow_blank=True)
+    limit = TypedField(whole_number_from(1, 100), default=10)
 
 
 MAX_PICTURES = 20
 """Pictures per request. At 13 ms each on one core and a body of 5 MB, the response takes less than a second."""
 
 
-class VectorItem(serializers.Serializer):
+class VectorItem(StrictSerializer):
     """The vector of one post."""
 
     post_id = id_field()
-    vector = LimitedListField(child=serializers.FloatField(), min_length=8, max_length=4096)
+    vector = TypedField(VectorNumbers)
 
 
-class VectorsBody(serializers.Serializer):
+class VectorsBody(StrictSerializer):
     """Vectors of one embedding model."""
 
-    embedding_model = serializers.CharField(
-        max_length=128, help_text="The platform's embedding model, with its version."
-    )
+    embedding_model = TypedField(ModelName, help_text="The platform's embedding model, with its version.")
     vectors = LimitedListField(child=VectorItem(), min_length=1, max_length=MAX_ITEMS)
 
 
@@ -118,14 +154,14 @@ class Base64Field(serializers.CharField):
             return self.fail("base64")
 
 
-class PictureItem(serializers.Serializer):
+class PictureItem(StrictSerializer):
     """The picture of one post."""
 
     post_id = id_field()
     image = Base64Field(help_text="A JPEG, PNG or WebP file, encoded in base64.")
 
 
-class PicturesBody(serializers.Serializer):
+class PicturesBody(StrictSerializer):
     """Pictures to embed. Only their vectors are stored."""
 
     pictures = LimitedListField(child=PictureItem(), min_length=1, max_length=MAX_PICTURES)
@@ -138,45 +174,47 @@ class StoredVectorsOut(serializers.Serializer):
     unknown_post_ids = serializers.ListField(child=serializers.CharField())
 
 
-class ExplainQuery(serializers.Serializer):
+class ExplainQuery(StrictSerializer):
     """Query parameters of an explanation."""
 
     viewer_id = id_field(help_text="The member who requested the feed.")
 
 
-class MembersQuery(serializers.Serializer):
+class MembersQuery(StrictSerializer):
     """Query parameters of the list of members."""
 
     prefix = serializers.CharField(
-        max_length=ID_LENGTH, default="", allow_blank=True, help_text="First characters of the id."
+        max_length=MAX_ID, default="", allow_blank=True, trim_whitespace=False, help_text="First characters of the id."
     )
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    limit = TypedField(whole_number_from(1, 100), default=20)
 
 
-class JobsQuery(serializers.Serializer):
+class JobsQuery(StrictSerializer):
     """Query parameters of the list of jobs."""
 
     kind = serializers.ChoiceField(work.KIND_NAMES, default="", allow_blank=True)
     state = serializers.ChoiceField(JOB_STATES, default="", allow_blank=True)
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
-    cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the previous page.")
+    limit = TypedField(whole_number_from(1, 100), default=20)
+    cursor = TypedField(Time, required=False, default=None, help_text="next_cursor of the previous page.")
 
 
-class EventIn(serializers.Serializer):
+class EventIn(StrictSerializer):
     """An interaction of a member with a post, or the undo of an earlier event."""
+
+    null_means_omitted = True
 
     event_id = id_field(
         help_text="Chosen by the sender, unique for the member. Sent again with the same content, it counts once."
     )
     member_id = id_field()
     post_id = id_field(required=False, help_text="Required unless the event undoes another event.")
-    kind = serializers.ChoiceField(
-        [kind.value for kind in InteractionKind],
+    kind = TypedField(
+        choice_of(INTERACTION_KINDS),
         required=False,
         help_text="Required unless the event undoes another event. follow: the member follows the post's author.",
     )
-    target = serializers.ChoiceField(
-        ["author", "topic", "kind"],
+    target = TypedField(
+        choice_of(TARGETS),
         required=False,
         allow_blank=True,
         default="",
@@ -185,14 +223,22 @@ class EventIn(serializers.Serializer):
     undoes_event_id = id_field(
         required=False, help_text="The event_id of an event of this member and sender that this event undoes."
     )
-    value = serializers.FloatField(
-        required=False, allow_null=True, default=None, help_text="Seconds of a dwell, or stars of a rating."
+    value = TypedField(
+        MeasuredValue,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Seconds of a dwell, or stars of a rating.",
     )
-    occurred_at = serializers.DateTimeField(
-        required=False, allow_null=True, default=None, help_text="Default: the time of the request."
+    occurred_at = TypedField(
+        Time, required=False, allow_null=True, default=None, help_text="Default: the time of the request."
     )
-    request_id = serializers.UUIDField(
-        required=False, allow_null=True, default=None, help_text="request_id of the feed page that contained the post."
+    request_id = TypedField(
+        Uuid,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="request_id of the feed page that contained the post.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -210,76 +256,74 @@ class AnyJSONField(serializers.Field):
         return data
 
 
-class UncheckedEvents(serializers.Serializer):
+class UncheckedEvents(StrictSerializer):
     """A list of events. Each event is validated separately, so that an invalid one does not reject the others."""
 
     events = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
-class EventsBody(serializers.Serializer):
+class EventsBody(StrictSerializer):
     """The body of `UncheckedEvents` for the OpenAPI schema, with the fields of an event."""
 
     events = LimitedListField(child=EventIn(), min_length=1, max_length=MAX_ITEMS)
 
 
-class PostIn(serializers.Serializer):
+class PostIn(StrictSerializer):
     """A post in a request. The service validates it and reports an error for each field."""
 
     id = id_field()
     author_id = id_field(help_text="A member that exists.")
-    visibility = serializers.ChoiceField(["public", "followers", "private", "unlisted"])
-    created_at = serializers.DateTimeField()
-    text = serializers.CharField(required=False, allow_blank=True, max_length=2**20)
-    kind = serializers.CharField(required=False, max_length=32, help_text="Such as text, image or video.")
-    language = serializers.CharField(required=False, max_length=8, help_text="Such as en or pt-BR.")
-    tags = LimitedListField(
-        child=serializers.CharField(max_length=128), required=False, max_length=100, help_text="Main tag first."
+    visibility = TypedField(choice_of(VISIBILITIES))
+    created_at = TypedField(Time)
+    text = TypedField(Text, required=False)
+    kind = TypedField(Slug, required=False, help_text="Such as text, image or video.")
+    language = TypedField(Language, required=False, help_text="A BCP 47 tag such as en, pt-BR or zh-Hant.")
+    tags = list_field(Word, required=False, help_text="Main tag first.")
+    media = TypedField(Media, required=False, help_text="Objects with kind, url and alt.")
+    safety_labels = TypedField(SafetyLabels, required=False, help_text='Such as {"violence": 0.4}.')
+    removed_at = TypedField(
+        Time,
+        required=False,
+        allow_null=True,
+        help_text="When the post was removed. null: the post is not removed; this restores a removed post.",
     )
-    media = LimitedListField(
-        child=serializers.DictField(), required=False, max_length=20, help_text="Objects with kind, url and alt."
-    )
-    safety_labels = serializers.DictField(
-        child=serializers.FloatField(min_value=0, max_value=1), required=False, help_text='Such as {"violence": 0.4}.'
-    )
-    removed_at = serializers.DateTimeField(required=False, help_text="When the post was removed.")
 
 
-class MemberIn(serializers.Serializer):
+class MemberIn(StrictSerializer):
     """A member in a request."""
 
     id = id_field()
-    is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
-    languages = LimitedListField(child=serializers.CharField(max_length=8), required=False, max_length=100)
-    region = serializers.CharField(required=False, max_length=32)
-    birth_year = serializers.IntegerField(required=False, min_value=1900)
-    is_adult = serializers.BooleanField(
-        required=False, help_text="Whether the platform has verified that the member is an adult."
+    is_private = TypedField(Boolean, help_text="Only followers see the member's posts.")
+    languages = list_field(Language, required=False, help_text="BCP 47 tags, preferred first. pt includes pt-BR.")
+    region = TypedField(Region, required=False)
+    birth_year = TypedField(whole_number_from(FIRST_BIRTH_YEAR, 2200), required=False, allow_null=True)
+    is_adult = TypedField(
+        Boolean,
+        required=False,
+        allow_null=True,
+        help_text="Whether the platform has verified that the member is an adult.",
     )
-    is_active = serializers.BooleanField(required=False)
-    is_personalized = serializers.BooleanField(
+    is_active = TypedField(Boolean, required=False)
+    is_personalized = TypedField(
+        Boolean,
         required=False,
         help_text="Whether the member agrees that feeds learn from what they do. Not sent: the setting "
         "PERSONALIZATION_CONSENT decides.",
     )
-    sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
-    muted_words = LimitedListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
-    muted_tags = LimitedListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
-    interest_tags = LimitedListField(
-        child=serializers.CharField(max_length=128),
-        required=False,
-        max_length=100,
-        help_text="Tags that the member says they like.",
-    )
-    created_at = serializers.DateTimeField(required=False)
+    sensitivity = TypedField(choice_of(SENSITIVITIES), required=False)
+    muted_words = list_field(Word, required=False)
+    muted_tags = list_field(Word, required=False)
+    interest_tags = list_field(Word, required=False, help_text="Tags that the member says they like.")
+    created_at = TypedField(Time, required=False)
 
 
-class UncheckedPosts(serializers.Serializer):
+class UncheckedPosts(StrictSerializer):
     """A list of posts. Each post is validated separately, so that an invalid one does not reject the others."""
 
     posts = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
-class UncheckedMembers(serializers.Serializer):
+class UncheckedMembers(StrictSerializer):
     """A list of members, validated in the same way."""
 
     members = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
@@ -288,25 +332,25 @@ class UncheckedMembers(serializers.Serializer):
 UNCHECKED_LISTS: dict[str, type[serializers.Serializer]] = {"posts": UncheckedPosts, "members": UncheckedMembers}
 
 
-class PostsBody(serializers.Serializer):
+class PostsBody(StrictSerializer):
     """The body of `UncheckedPosts` for the OpenAPI schema, with the fields of a post."""
 
     posts = LimitedListField(child=PostIn(), min_length=1, max_length=MAX_ITEMS)
 
 
-class MembersBody(serializers.Serializer):
+class MembersBody(StrictSerializer):
     """The body of `UncheckedMembers` for the OpenAPI schema, with the fields of a member."""
 
     members = LimitedListField(child=MemberIn(), min_length=1, max_length=MAX_ITEMS)
 
 
-class SeenPostsBody(serializers.Serializer):
+class SeenPostsBody(StrictSerializer):
     """Posts that were on a member's screen."""
 
     post_ids = LimitedListField(child=id_field(), min_length=1, max_length=MAX_ITEMS)
 
 
-class JobOptions(serializers.Serializer):
+class JobOptions(StrictSerializer):
     """When a job is processed."""
 
     priority = serializers.ChoiceField(
@@ -315,8 +359,8 @@ class JobOptions(serializers.Serializer):
         allow_null=True,
         help_text="Jobs with a higher priority are processed first. Default: high for member_feed, else normal.",
     )
-    deadline = serializers.DateTimeField(
-        default=None, allow_null=True, help_text="At this time the part of the job that has not begun is cancelled."
+    deadline = TypedField(
+        Time, default=None, allow_null=True, help_text="At this time the part of the job that has not begun is cancelled."
     )
 
 
@@ -530,30 +574,26 @@ class MembersOut(serializers.Serializer):
     members = MemberOut(many=True)
 
 
-class PreferencesBody(serializers.Serializer):
+class PreferencesBody(StrictSerializer):
     """The preferences of a member."""
 
-    languages = LimitedListField(
-        child=serializers.CharField(max_length=8),
-        max_length=20,
-        help_text="Preferred language first. Empty: any language.",
-    )
-    region = serializers.CharField(max_length=16, allow_blank=True, help_text="Such as DE. Selects the trending posts.")
-    is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
-    is_personalized = serializers.BooleanField(
-        help_text="false: nothing is learned, and learned interests are deleted."
-    )
-    sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
-    muted_words = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
-    muted_tags = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
-    interest_tags = LimitedListField(
-        child=serializers.CharField(max_length=100),
-        max_length=500,
+    null_means_omitted = True
+
+    languages = list_field(Language, help_text="Preferred language first. pt includes pt-BR. Empty: any language.")
+    region = TypedField(Region, help_text="Such as DE. Selects the trending posts.")
+    is_private = TypedField(Boolean, help_text="Only followers see the member's posts.")
+    is_personalized = TypedField(Boolean, help_text="false: nothing is learned, and learned interests are deleted.")
+    sensitivity = TypedField(choice_of({name: name for name in SENSITIVITIES}))
+    muted_words = list_field(Word, max_length=MAX_PREFERENCES)
+    muted_tags = list_field(Word, max_length=MAX_PREFERENCES)
+    interest_tags = list_field(
+        Word,
+        max_length=MAX_PREFERENCES,
         help_text="Tags that the member says they like, such as at sign-up. Used only with is_personalized.",
     )
 
 
-class FollowRequestsQuery(serializers.Serializer):
+class FollowRequestsQuery(StrictSerializer):
     """Query parameters of the list of follow requests."""
 
     direction = serializers.ChoiceField(
@@ -561,7 +601,7 @@ class FollowRequestsQuery(serializers.Serializer):
         default="incoming",
         help_text="incoming: requests that the member has received. outgoing: those that the member has sent.",
     )
-    limit = serializers.IntegerField(min_value=1, max_value=follow_requests.MAX_REQUESTS, default=20)
+    limit = TypedField(whole_number_from(1, follow_requests.MAX_REQUESTS), default=20)
     cursor = serializers.CharField(
         max_length=500, required=False, default=None, help_text="next_cursor of the previous page."
     )

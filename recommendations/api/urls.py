@@ -30,6 +30,7 @@ from recommendations.api.policies import PolicyDetailView, PolicyListView
 from recommendations.api.posts import PostsView, PostView
 from recommendations.api.profile_files import ProfileFileView
 from recommendations.api.spaces import PicturesView, SearchView, VectorsView
+from values.types import Id, read
 
 
 @extend_schema(exclude=True)
@@ -41,9 +42,13 @@ class NotFoundView(APIView):
 
 
 class IdConverter(StringConverter):
-    """An id in a URL. It may contain a slash, but not NUL, which no id contains and PostgreSQL cannot compare."""
+    """An id in a URL, which may contain a slash. Nothing is found under a text that is no id (`values.types.Id`)."""
 
-    regex = r"[^\x00]+"
+    regex = r".+"
+
+    def to_python(self, value: str) -> str:
+        """Return the id. Raises `ValueError`, so that the URL does not exist."""
+        return str(read(Id, value))
 
 
 register_converter(IdConverter, "id")

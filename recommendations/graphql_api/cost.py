@@ -116,8 +116,10 @@ def read_operation(query: str, variables: Mapping[str, Any], name: str | None) -
 def find_operation(operations: Iterable[OperationDefinitionNode], name: str | None) -> OperationDefinitionNode:
     """Return the operation with this name, or the only one if *name* is None. Raises `GraphQLError`."""
     found = [node for node in operations if name is None or (node.name and node.name.value == name)]
-    if len(found) != 1:
-        raise GraphQLError("Name one of the operations of the query in operationName.")
+    if not found:
+        raise GraphQLError("The query has no operation." if name is None else f"The query has no operation {name!r}.")
+    if len(found) > 1:
+        raise GraphQLError("The query has several operations. Name one of them in operationName.")
     if found[0].operation is OperationType.SUBSCRIPTION:
         raise GraphQLError("Subscriptions are not supported. Send a query or a mutation.", found[0])
     return found[0]

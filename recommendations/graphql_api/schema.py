@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import strawberry
@@ -14,6 +14,7 @@ from graphql.validation import MaxIntrospectionDepthRule
 from rest_framework.serializers import Serializer
 from strawberry.extensions import AddValidationRules, DisableIntrospection, SchemaExtension
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.scalar import ScalarDefinition
 
 from access import permissions
 from access.scopes import Scope
@@ -21,8 +22,8 @@ from monitoring.clock import now
 from recommendations.api import serializers as s
 from recommendations.api.interactions import parse_event, record_events
 from recommendations.api.senders import get_sender, get_submitter
+from recommendations.contracts import CONTENT_SPACE
 from recommendations.graphql_api import types as t
-from recommendations.graphql_api.literals import StorableTextRule
 from recommendations.services import work
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.explaining import explain
@@ -32,6 +33,8 @@ from recommendations.services.serving.query import WASM_ASSIGNMENT, EngineAssign
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
+from values.problems import InvalidValueError
+from values.types import Id, Uuid, read
 
 Info = strawberry.Info[dict[str, Any], None]
 """The context has the `request`, and the parsed `document` of `cost.Operation`."""
@@ -40,6 +43,23 @@ Info = strawberry.Info[dict[str, Any], None]
 def require_scope(info: Info, scope: Scope, *member_ids: object) -> None:
     """Raise `PermissionDenied` if the caller lacks *scope*, or is a token that may not access these members."""
     permissions.require_scope(info.context["request"], scope, member_ids or None)
+
+
+def check_ids(**ids: str) -> None:
+    """Raise `InvalidRequest` for an id that no member and no post can have."""
+    for name, value in ids.items():
+        try:
+            read(Id, value)
+        except InvalidValueError as error:
+            raise InvalidRequest(f"{name}: {error}", f"/{name}") from None
+
+
+def read_uuid(name: str, value: object) -> UUID:
+    """Return the UUID in an argument. Raises `InvalidRequest`."""
+    try:
+        return cast(UUID, read(Uuid, value))
+    except InvalidValueError as error:
+        raise InvalidRequest(f"{name}: {error}", f"/{name}") from None
 
 
 def resolve_feed(
@@ -54,6 +74,7 @@ def resolve_feed(
 ) -> t.Feed:
     """Return a page of a feed as a connection."""
     require_scope(info, Scope.FEEDS_READ, member_id)
+    check_ids(memberId=member_id)
     given = filters or t.FeedFilterInput()
     query = {
         "feed": feed,
@@ -163,6 +184,7 @@ class Query:
         self, info: Info, post_id: strawberry.ID, viewer_id: strawberry.ID, first: int = 10
     ) -> list[t.Pick]:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
+        check_ids(postId=post_id)
         values = validate(s.SimilarQuery, {"viewer_id": viewer_id, "limit": first}, pointers=FEED_POINTERS)
         page = find_similar(post_id=post_id, now=now(), **values)
         return [t.Pick.from_service(pick) for pick in page.picks]
@@ -172,7 +194,7 @@ class Query:
         self,
         info: Info,
         viewer_id: strawberry.ID,
-        space: str = "image",
+        space: str = CONTENT_SPACE,
         text: str = "",
         post_id: strawberry.ID | None = None,
         vector: list[float] | None = None,
@@ -190,12 +212,15 @@ class Query:
     @strawberry.field(description="Why a post was served to a viewer, or was not.")
     def explain(self, info: Info, request_id: UUID, post_id: strawberry.ID, viewer_id: strawberry.ID) -> t.Explanation:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
-        explanation = explain.explain(request_id=request_id, post_id=post_id, viewer_id=viewer_id, now=now())
+        check_ids(postId=post_id, viewerId=viewer_id)
+        request = read_uuid("requestId", request_id)
+        explanation = explain.explain(request_id=request, post_id=post_id, viewer_id=viewer_id, now=now())
         return t.Explanation.from_service(explanation)
 
     @strawberry.field(description="The preferences of a member.")
     def preferences(self, info: Info, member_id: strawberry.ID) -> t.Preferences:
         require_scope(info, Scope.PROFILE_READ, member_id)
+        check_ids(memberId=member_id)
         return t.Preferences.from_service(preferences.read_preferences(member_id=member_id))
 
     @strawberry.field(description="Pending follow requests that a member has received (incoming) or sent (outgoing).")
@@ -208,13 +233,16 @@ class Query:
         after: str | None = None,
     ) -> t.FollowRequests:
         require_scope(info, Scope.PROFILE_READ, member_id)
-        page = follow_requests.list_follow_requests(member_id=member_id, direction=direction, limit=first, cursor=after)
+        check_ids(memberId=member_id)
+        query = {"direction": direction, "limit": first} | ({} if after is None else {"cursor": after})
+        values = validate(s.FollowRequestsQuery, query, pointers=FEED_POINTERS)
+        page = follow_requests.list_follow_requests(member_id=member_id, **values)
         return t.FollowRequests.from_service(page)
 
     @strawberry.field(description="A job and its progress. Poll it once per second.")
     def job(self, info: Info, id: UUID) -> t.Job:
         require_scope(info, Scope.JOBS_READ)
-        return t.Job.from_service(work.read_job(job_id=id))
+        return t.Job.from_service(work.read_job(job_id=read_uuid("id", id)))
 
 
 @strawberry.type
@@ -232,12 +260,14 @@ class Mutation:
     @strawberry.mutation(description="Mark posts as seen by the member. Returns how many of them the member may see.")
     def mark_seen(self, info: Info, member_id: strawberry.ID, post_ids: list[strawberry.ID]) -> int:
         require_scope(info, Scope.INTERACTIONS_WRITE, member_id)
+        check_ids(memberId=member_id)
         values = validate(s.SeenPostsBody, {"post_ids": post_ids})
         return interact.mark_seen(member_id=member_id, post_ids=values["post_ids"], now=now())
 
     @strawberry.mutation(description="Update the given preferences.")
     def update_preferences(self, info: Info, member_id: strawberry.ID, changes: t.PreferencesInput) -> t.Preferences:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
+        check_ids(memberId=member_id)
         given = {name: value for name, value in asdict(changes).items() if value is not None}
         pointers = {name: f"/changes/{name}" for name in given}
         values = validate(s.PreferencesBody, given, partial=True, pointers=pointers)
@@ -248,6 +278,7 @@ class Mutation:
         self, info: Info, member_id: strawberry.ID, kind: str, target_id: strawberry.ID, is_on: bool = True
     ) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
+        check_ids(memberId=member_id, targetId=target_id)
         preferences.set_relationship(
             member_id=member_id,
             kind=kind,
@@ -261,18 +292,21 @@ class Mutation:
     @strawberry.mutation(description="Let the sender of a pending follow request follow the member.")
     def approve_follow_request(self, info: Info, member_id: strawberry.ID, requester_id: strawberry.ID) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
+        check_ids(memberId=member_id, requesterId=requester_id)
         follow_requests.approve_follow_request(member_id=member_id, requester_id=requester_id)
         return True
 
     @strawberry.mutation(description="Delete a pending follow request. Idempotent.")
     def decline_follow_request(self, info: Info, member_id: strawberry.ID, requester_id: strawberry.ID) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
+        check_ids(memberId=member_id, requesterId=requester_id)
         follow_requests.decline_follow_request(member_id=member_id, requester_id=requester_id)
         return True
 
     @strawberry.mutation(description="Reset a member's learned interests.")
     def reset_profile(self, info: Info, member_id: strawberry.ID) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
+        check_ids(memberId=member_id)
         preferences.reset_interests(member_id=member_id, now=now())
         return True
 
@@ -298,7 +332,23 @@ class Mutation:
     @strawberry.mutation(description="Request that a job stops. Completed work is not reverted.")
     def cancel_job(self, info: Info, id: UUID) -> t.Job:
         require_scope(info, Scope.JOBS_WRITE)
-        return t.Job.from_service(work.cancel_job(job_id=id, now=now()))
+        return t.Job.from_service(work.cancel_job(job_id=read_uuid("id", id), now=now()))
+
+
+def pass_value(value: object) -> object:
+    """Return the value as it was sent: the resolver reads it, so that a bad one costs only its item of a list."""
+    return value
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="A time: RFC 3339 with an offset.",
+        serialize=datetime.isoformat,
+        parse_value=pass_value,
+    ),
+    UUID: strawberry.scalar(name="UUID", description="A UUID.", serialize=str, parse_value=pass_value),
+}
 
 
 class ParsedDocument(SchemaExtension):
@@ -312,8 +362,9 @@ class ParsedDocument(SchemaExtension):
 @cache
 def build_schema(has_introspection: bool) -> strawberry.Schema:
     """Return the schema, with or without introspection."""
-    rules = partial(AddValidationRules, [StorableTextRule, MaxIntrospectionDepthRule])
+    rules = partial(AddValidationRules, [MaxIntrospectionDepthRule])
     extensions: list[Callable[[], SchemaExtension]] = [ParsedDocument, rules]
     if not has_introspection:
         extensions.append(DisableIntrospection)
-    return strawberry.Schema(Query, Mutation, extensions=extensions, config=StrawberryConfig(auto_camel_case=True))
+    config = StrawberryConfig(auto_camel_case=True, scalar_map=SCALARS)
+    return strawberry.Schema(Query, Mutation, extensions=extensions, config=config)

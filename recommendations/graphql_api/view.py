@@ -32,11 +32,12 @@ from recommendations.graphql_api.cost import Operation, read_operation
 from recommendations.graphql_api.schema import build_schema
 from recommendations.services.errors import ServiceError
 from recommendations.services.work import MAX_JOB_ITEMS
-from recommendations.storable_text import find_storage_problem
+from values.names import describe_unknown_name, find_unknown_name
+from values.text import storage_problem
 
 log = logging.getLogger(__name__)
 
-REQUEST_FIELDS = {"query": str, "variables": dict, "operationName": str}
+REQUEST_FIELDS = {"query": str, "variables": dict, "operationName": str, "extensions": dict}
 MAX_CACHED_RESULTS = 16
 """Results of introspection that a process caches: tools send the same query. Changes the speed, not the result."""
 
@@ -79,8 +80,11 @@ def parse_request(body: object) -> tuple[str, dict[str, Any], str | None]:
     """Return the query, its variables and the operation name. Raises `Problem` for any other body, such as a list."""
     if not isinstance(body, dict) or not isinstance(body.get("query"), str):
         raise Problem('Send {"query": "…", "variables": {…}}.', status=400, code="invalid-request", pointer="/query")
+    if (unknown := find_unknown_name(body, REQUEST_FIELDS)) is not None:
+        problem, advice = describe_unknown_name(unknown, REQUEST_FIELDS)
+        raise Problem(f"{problem}. {advice}", status=400, code="invalid-request", pointer=f"/{unknown}")
     for name, value in body.items():
-        if name not in REQUEST_FIELDS or value is None:
+        if value is None:
             continue
         if not isinstance(value, REQUEST_FIELDS[name]):
             detail = f"{name} must be {'an object' if name == 'variables' else 'a string'}."
@@ -88,8 +92,8 @@ def parse_request(body: object) -> tuple[str, dict[str, Any], str | None]:
         if has_long_list(value):
             detail = f"{name} has a list of more than {MAX_JOB_ITEMS:,} items. No argument accepts it."
             raise Problem(detail, status=400, code="invalid-request", pointer=f"/{name}")
-        if problem := find_storage_problem(value):
-            raise Problem(f"{name} {problem}.", status=400, code="invalid-request", pointer=f"/{name}")
+    if problem := storage_problem(body["query"]):
+        raise Problem(f"query {problem}.", status=400, code="invalid-request", pointer="/query")
     return body["query"], body.get("variables") or {}, body.get("operationName")
 
 

@@ -7,6 +7,8 @@ from django.db import models
 from recommendations.contracts import FeedbackTarget, InteractionKind, Sender
 from recommendations.models.members import Member
 from recommendations.models.posts import Post
+from values.slugs import MAX_SLUG
+from values.types import MAX_ID
 
 
 def sender_field() -> models.CharField[str, str]:
@@ -31,7 +33,7 @@ class Interaction(models.Model):
 
     KINDS = [(k.value, k.value.replace("_", " ")) for k in InteractionKind]
 
-    event_id = models.CharField(max_length=128)
+    event_id = models.CharField(max_length=MAX_ID)
     sender = sender_field()
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="interactions", db_index=False)
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="interactions", db_index=False)
@@ -86,9 +88,9 @@ class Undo(models.Model):
     """An event that undoes another event of the same member and sender. It may arrive before that event."""
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
-    event_id = models.CharField(max_length=128)
+    event_id = models.CharField(max_length=MAX_ID)
     sender = sender_field()
-    undoes_event_id = models.CharField(max_length=128)
+    undoes_event_id = models.CharField(max_length=MAX_ID)
     received_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -115,7 +117,7 @@ class NegativeFeedback(models.Model):
     post = models.ForeignKey(
         Post, on_delete=models.CASCADE, related_name="+", help_text="The post that the feedback was given on."
     )
-    event_id = models.CharField(max_length=128)
+    event_id = models.CharField(max_length=MAX_ID)
     sender = sender_field()
     created_at = models.DateTimeField(db_index=True)
 
@@ -185,7 +187,7 @@ class RegionStats(PopularityStats):
     """The popularity of a post among the members of one region, for the source of trending posts."""
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="region_stats", db_index=False)
-    region = models.CharField(max_length=16)
+    region = models.CharField(max_length=MAX_SLUG)
     changed_at = models.DateTimeField(db_index=True)
 
     class Meta:

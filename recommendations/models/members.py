@@ -7,6 +7,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from recommendations.contracts import Sensitivity
+from values.slugs import MAX_SLUG
+from values.types import MAX_ID
 
 
 def is_personalized_by_default() -> bool:
@@ -21,14 +23,14 @@ class Member(models.Model):
     Personal data: the platform's own id, region and birth year. No name and no address: the service does not need them.
     """
 
-    external_id = models.CharField(max_length=128, unique=True, help_text="The id of this member on the platform.")
+    external_id = models.CharField(max_length=MAX_ID, unique=True, help_text="The id of this member on the platform.")
     languages = models.JSONField(
         default=list,
         blank=True,
-        help_text='Languages that the member reads, preferred first, such as ["en", "de"]. Empty: any language.',
+        help_text='Languages that the member reads, preferred first, such as ["en", "pt-BR"]. Empty: any language.',
     )
     region = models.CharField(
-        max_length=16,
+        max_length=MAX_SLUG,
         blank=True,
         help_text="Region in which the member's interactions count toward trending posts, such as DE.",
     )

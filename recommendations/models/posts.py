@@ -7,6 +7,9 @@ from django.db import models
 
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.models.members import Member
+from values.languages import MAX_LANGUAGE
+from values.slugs import MAX_SLUG
+from values.types import MAX_ID, MAX_MODEL
 
 
 class Post(models.Model):
@@ -19,17 +22,19 @@ class Post(models.Model):
     VISIBILITIES = [(v.value, v.name.title()) for v in Visibility]
     SENSITIVITIES = [(s.value, s.name.title()) for s in Sensitivity]
 
-    external_id = models.CharField(max_length=128, unique=True, help_text="The id of this post on the platform.")
+    external_id = models.CharField(max_length=MAX_ID, unique=True, help_text="The id of this post on the platform.")
     author = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="posts", db_index=False)
     text = models.TextField(blank=True)
     media = models.JSONField(default=list, blank=True, help_text='Such as [{"kind": "image", "url": "…", "alt": "…"}].')
     kind = models.CharField(
-        max_length=32,
+        max_length=MAX_SLUG,
         default="text",
         validators=[validate_slug],
         help_text="Kind of post: text, image, video, film …",
     )
-    language = models.CharField(max_length=8, blank=True, help_text="Language code, such as en. Empty: unknown.")
+    language = models.CharField(
+        max_length=MAX_LANGUAGE, blank=True, help_text="BCP 47 tag, such as en or pt-BR. Empty: unknown."
+    )
     tags = models.JSONField(default=list, blank=True, help_text="Topics of the post, main topic first.")
     created_at = models.DateTimeField()
     visibility = models.PositiveSmallIntegerField(choices=VISIBILITIES, default=Visibility.PUBLIC.value)
@@ -66,7 +71,7 @@ class PostEmbedding(models.Model):
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="embeddings", db_index=False)
     space = models.CharField(max_length=16, default="content", help_text="Name of the vector space: content, image …")
-    embedding_model = models.CharField(max_length=128, help_text="The embedding model, with its version.")
+    embedding_model = models.CharField(max_length=MAX_MODEL, help_text="The embedding model, with its version.")
     dimension = models.PositiveIntegerField()
     vector = models.BinaryField(help_text="float32, little-endian, unit length. Zero if there is nothing to embed.")
     version = models.PositiveIntegerField(default=1, help_text="Increases by 1 each time the vector is replaced.")

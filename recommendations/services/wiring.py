@@ -239,8 +239,10 @@ def pin_embedding_models(service: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if pinned_parts.get() is not None:
             return service(*args, **kwargs)
+        # A space that this process does not know yet may have got its first model since the models were read.
+        is_new_space = kwargs.get("space", CONTENT_SPACE) not in vector_parts_holder().current.spaces
         with suppress(DatabaseError):  # Keep the models read last. The service handles the failure of its own reads.
-            sync_embedding_models(cast(datetime, kwargs["now"]))
+            sync_embedding_models(cast(datetime, kwargs["now"]), must_be_current=is_new_space)
         token = pinned_parts.set(vector_parts_holder().current)
         try:
             return service(*args, **kwargs)

@@ -52,8 +52,8 @@ from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk, JobFailure, Member, Post
 from recommendations.services.errors import InvalidRequest, JobNotCancellable, UnknownJob, UnknownMember
-from recommendations.storable_text import find_storage_problem
 from recommendations.stores.row_locks import lock_job, lock_job_kind
+from values.text import find_storage_problem
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from recommendations.models import (
 )
 from recommendations.stores.sql import Rows, SqlQuery, in_clause
 from recommendations.stores.vocabulary import Vocabularies
+from values.text import contains_word, fold
 
 CHUNK_ROWS = 5_000
 R = TypeVar("R", bound=Model)
@@ -238,7 +239,7 @@ class PostSnapshot(NamedTuple):
     """All tags, since the viewer may mute any of them."""
     view: PostView
     folded_text: str
-    """The case-folded text, in which muted words are searched."""
+    """The text, tags and alternative texts in the form of `values.text.fold`, in which muted words are searched."""
 
 
 def posts_query(post_ids: Sequence[int]) -> SqlQuery:
@@ -271,6 +272,8 @@ def decode_post(
 ) -> PostSnapshot:
     """Return the snapshot of one row of `SELECT_POSTS`."""
     created, tag_words = as_utc(datetime.fromisoformat(created_at)), orjson.loads(tags)
+    media_items = orjson.loads(media)
+    alternative_texts = [item["alt"] for item in media_items if isinstance(item.get("alt"), str)]
     return PostSnapshot(
         author_id=author_id,
         visibility=visibility,
@@ -281,10 +284,8 @@ def decode_post(
         language_id=vocabularies.languages.intern(language) if language else UNKNOWN,
         kind_id=vocabularies.kinds.intern(kind),
         tag_ids=tuple(map(vocabularies.tags.intern, tag_words)),
-        view=PostView(
-            post_external_id, author_external_id, text, kind, language, tag_words, orjson.loads(media), created
-        ),
-        folded_text=text.casefold(),
+        view=PostView(post_external_id, author_external_id, text, kind, language, tag_words, media_items, created),
+        folded_text="\n".join(map(fold, [text, *tag_words, *alternative_texts])),
     )
 
 
@@ -310,7 +311,9 @@ def build_candidates(
         getattr(candidates, name)[positions] = facts[SNAPSHOT_POSITIONS[name]]
     candidates.kind_ids[positions] = facts[SNAPSHOT_POSITIONS["kind_ids"]]
     candidates.is_seen[positions] = is_seen[positions]
-    candidates.has_muted_word[positions] = [any(word in post.folded_text for word in muted_words) for post in existing]
+    candidates.has_muted_word[positions] = [
+        any(contains_word(post.folded_text, word) for word in muted_words) for post in existing
+    ]
     width = max(candidates.tag_ids.shape[1], *(len(post.tag_ids) for post in existing))
     tags = np.full((len(candidates), width), UNKNOWN, np.int32)
     tags[positions] = [post.tag_ids + (UNKNOWN,) * (width - len(post.tag_ids)) for post in existing]

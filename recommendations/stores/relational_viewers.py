@@ -28,6 +28,7 @@ from recommendations.models import (
     is_personalized_by_default,
 )
 from recommendations.stores.sql import Rows, SqlQuery, fetch_all_rows, fetch_rows, in_clause
+from values.text import fold
 
 SEEN_LIMIT = 5_000
 """Number of most recently seen posts that are excluded before ranking. The final check queries the rest. Changes the
@@ -117,7 +118,7 @@ def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
         languages=tuple(json.loads(languages)),
         region=region,
         max_sensitivity=highest_sensitivity(sensitivity, adult),
-        muted_words=tuple(word.casefold() for word in json.loads(muted_words)) if muted_words else (),
+        muted_words=tuple(map(fold, json.loads(muted_words))) if muted_words else (),
         muted_tags=tuple(json.loads(muted_tags)) if muted_tags else (),
         interest_tags=tuple(json.loads(interest_tags)) if interest_tags else (),
         followed_author_ids=followed,

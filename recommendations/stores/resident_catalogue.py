@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from recommendations.contracts import (
     CANDIDATE_COLUMNS,
     EMPTY_IDS,
     POPULARITY_SUMS,
+    TAGS_PER_POST,
     UNKNOWN,
     BoolArray,
     Candidates,
@@ -316,6 +318,8 @@ class ResidentCatalogue:
         empty = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
         self._state = CatalogueState(empty, RowOrders(empty), PostCounts.zeros(0, Policy().popularity_half_lives))
         self._regions: dict[int, RegionPosts] = {}
+        self._late_tags: dict[int, frozenset[int]] = {}
+        """By tag: the posts that have it behind their first `TAGS_PER_POST` tags."""
         self._missing_vectors: dict[Engine, set[int]] = {}
         self._retried_at: datetime | None = None
 
@@ -374,6 +378,7 @@ class ResidentCatalogue:
         counts = state.counts.copy()
         counts.reset(slots[is_new])
         posts.post_ids[slots[written]] = ids[written]
+        self._late_tags = self._with_late_tags([rows[i] for i in written])
         trimmed = [rows[i]._replace(tags=rows[i].tags[: posts.tag_ids.shape[1]]) for i in written]
         database.fill_columns(posts, slots[written].tolist(), trimmed, self.vocabularies)
         removed_slots = slots[written][posts.is_removed[slots[written]]]
@@ -382,6 +387,23 @@ class ResidentCatalogue:
         for engine in (engine for space in self._spaces for engine in space.engines):
             engine.drop(np.concatenate([removed_slots, slots[is_new]]))
         return state.with_posts(posts, counts), ids[is_new]
+
+    def _with_late_tags(self, rows: Sequence[database.PostRow]) -> dict[int, frozenset[int]]:
+        """Return `_late_tags` after *rows* were written."""
+        late = {row.id: {*map(self.vocabularies.tags.intern, row.tags[TAGS_PER_POST:])} for row in rows}
+        added: dict[int, set[int]] = defaultdict(set)
+        for post_id, tag_ids in late.items():
+            for tag_id in tag_ids:
+                added[tag_id].add(post_id)
+        written = frozenset(late)
+        kept = {tag_id: ids - written if ids & written else ids for tag_id, ids in self._late_tags.items()}
+        return kept | {tag_id: kept.get(tag_id, frozenset()) | ids for tag_id, ids in added.items()}
+
+    def find_late_tagged(self, tag_ids: Int32Array) -> Int64Array:
+        """Return the ids, sorted, of the resident posts that have one of these tags behind their first tags."""
+        late_tags = self._late_tags
+        found = frozenset[int]().union(*(late_tags.get(tag_id, ()) for tag_id in tag_ids.tolist()))
+        return np.array(sorted(found), np.int64)
 
     def _with_slots(self, state: CatalogueState, count: int) -> tuple[CatalogueState, Int32Array]:
         """

@@ -16,6 +16,7 @@ CODE_FOLDERS = (
     "flags",
     "access",
     "monitoring",
+    "values",
     "wasm",
     "tests",
     "benchmarks",

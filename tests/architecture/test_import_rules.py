@@ -18,7 +18,7 @@ from recsys_project.stack import commands
 from recsys_project.stack.state import StackState
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("recsys_project", "recommendations", "flags", "access", "monitoring", "wasm")
+PACKAGES = ("recsys_project", "recommendations", "flags", "access", "monitoring", "wasm", "values")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 VAGUE_NAMES = {"utils", "helpers", "common", "misc", "manager"}
 

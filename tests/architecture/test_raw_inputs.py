@@ -12,7 +12,7 @@ from access.inputs import RAW_INPUTS
 from access.views import APIView
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("recsys_project", "recommendations", "flags", "access", "monitoring")
+PACKAGES = ("recsys_project", "recommendations", "flags", "access", "monitoring", "values")
 READERS = {
     "access/inputs.py",
     "access/sign_in/lockout.py",  # reads the sign-in form of staff

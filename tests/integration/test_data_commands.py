@@ -90,3 +90,22 @@ def test_two_commands_import_and_embed_the_sample():
     assert f"Embedded 9,066 posts with {embedder().name}." in run("embed")
     assert PostEmbedding.objects.count() == Post.objects.count() == 9_066
     assert "Embedded 0 posts" in run("embed")
+
+
+def test_rejected_rows_are_written_where_the_option_says(members, tmp_path):
+    errors = tmp_path / "elsewhere.csv"
+    assert str(errors) in run("import_data", "members", str(members), "--errors", str(errors))
+    assert "bob" in errors.read_text() or errors.read_text().startswith("line,field")
+
+
+def test_an_errors_file_that_cannot_be_written_stops_the_import_with_a_message(members, tmp_path):
+    with pytest.raises(CommandError, match=r"cannot be written there .*--errors PATH"):
+        run("import_data", "members", str(members), "--errors", str(tmp_path / "nowhere" / "errors.csv"))
+    assert not Member.objects.exists()
+
+
+def test_a_file_without_bad_rows_needs_no_errors_file(tmp_path):
+    path = tmp_path / "members.csv"
+    path.write_text("id,is_private\nann,no\n")
+    output = run("import_data", "members", str(path), "--errors", str(tmp_path / "nowhere" / "errors.csv"))
+    assert "1 created" in output

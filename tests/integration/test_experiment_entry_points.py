@@ -172,7 +172,7 @@ def test_the_lifecycle_from_the_command_line(tmp_path):
             run_command(*words)
     for content, message in (
         ("{", "cannot be read"),
-        ("{key: pace, color: red}", "color: Unknown field"),
+        ("{key: pace, color: red}", "color: 'color' is not known"),
         ("{key: other}", "flag: This field is required"),
     ):
         file.write_text(content)

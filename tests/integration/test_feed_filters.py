@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 
+from recommendations.models import Member, Post
 from recommendations.services import wiring
 from recommendations.services.serving.query import FeedFilters
 from recommendations.services.serving.recommend import recommend
@@ -110,3 +111,67 @@ def test_a_page_of_twenty_is_small(api):
 
 def test_a_problem_has_its_request_id(api):
     assert api.get("/api/v1/members/nobody/feed").json()["request_id"]
+
+
+@pytest.fixture
+def languages():
+    """Posts in several languages, the one named "late" with eight tags before the tag that is asked for."""
+    factories.member("ann")
+    bob = factories.member("bob")
+    for tag in ("pt-BR", "pt-PT", "pt", "zh-TW", "zh-CN", "es", ""):
+        factories.post(bob, f"in {tag}", language=tag, created_at=NOW - timedelta(hours=1))
+    factories.post(bob, "late", tags=[*(f"t{n}" for n in range(8)), "Ninth"], created_at=NOW - timedelta(hours=1))
+    embed_posts(embedder=wiring.embedder(), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("languages_read", "shown"),
+    [
+        (["pt"], {"pt", "pt-BR", "pt-PT"}),
+        (["pt-BR"], {"pt", "pt-BR"}),
+        (["zh-Hant"], {"zh-TW"}),
+        (["PT-br", "es"], {"pt", "pt-BR", "es"}),
+    ],
+)
+def test_a_member_is_shown_the_languages_in_the_ranges_that_they_read(languages, languages_read, shown):
+    Member.objects.filter(external_id="ann").update(languages=languages_read)
+    page = recommend(member_id="ann", limit=100, now=NOW)
+    assert {pick.post.language for pick in page.picks} == shown | {""}
+    filtered = recommend(member_id="bob", filters=FeedFilters(languages=tuple(languages_read)), limit=100, now=NOW)
+    assert {pick.post.language for pick in filtered.picks} <= shown
+
+
+@pytest.mark.parametrize("tag", ["Ninth", "ninth", "t0"])
+def test_the_filter_of_tags_finds_every_tag_of_a_post(languages, tag):
+    filters = FeedFilters(tags=(tag,))
+    page = recommend(member_id="ann", limit=100, filters=filters, now=NOW)
+    assert [pick.post.id for pick in page.picks] == ["late"]
+
+
+def test_a_post_that_lost_a_late_tag_is_not_found_by_it(languages):
+    tags = wiring.vocabularies().tags
+    wiring.catalogue().refresh(NOW)
+    post = Post.objects.get(external_id="late")
+    assert wiring.catalogue().find_late_tagged(tags.intern_all(["ninth", "none"])).tolist() == [post.pk]
+    later = NOW + timedelta(minutes=5)
+    Post.objects.filter(pk=post.pk).update(tags=["t0"], changed_at=later)
+    wiring.catalogue().refresh(later)
+    assert wiring.catalogue().find_late_tagged(tags.intern_all(["ninth"])).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("text", "un CAFE\u0301 noir"),
+        ("tags", ["Café"]),
+        ("media", [{"kind": "image", "url": "https://x.example/a.jpg", "alt": "a café"}]),
+    ],
+)
+def test_a_muted_word_hides_a_post_whose_text_tags_or_pictures_contain_it(field, value):
+    ann, bob = factories.member("ann"), factories.member("bob")
+    ann.privacy.muted_words = ["café"]
+    ann.privacy.save()
+    factories.post(bob, "hidden", **{field: value}, created_at=NOW - timedelta(hours=1))
+    factories.post(bob, "cafeteria", text="cafés", created_at=NOW - timedelta(hours=1))
+    embed_posts(embedder=wiring.embedder(), now=NOW)
+    assert [pick.post.id for pick in recommend(member_id="ann", limit=100, now=NOW).picks] == ["cafeteria"]

@@ -350,8 +350,8 @@ def test_the_command_line_requests_approval(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["set", "f", "rollout_percentage=200", "--why", "x"], "rollout_percentage: Ensure this value"),
-        (["set", "f", "color=1", "--why", "x"], "color: Unknown field"),
+        (["set", "f", "rollout_percentage=200", "--why", "x"], "rollout_percentage: 200 cannot be used"),
+        (["set", "f", "color=1", "--why", "x"], "color: 'color' is not known"),
         (["set", "f", "is_enabled", "--why", "x"], "Give NAME=VALUE, not 'is_enabled'"),
         (["set", "f", "a={", "--why", "x"], "is not valid YAML"),
         (["set", "none", "is_enabled=true", "--why", "x"], "There is no flag 'none'"),

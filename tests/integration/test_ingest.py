@@ -80,8 +80,8 @@ def test_the_privacy_of_a_member_is_required(api):
         ({"visibility": "all"}, "/posts/0/visibility", "public"),
         ({"created_at": "yesterday"}, "/posts/0/created_at", "2026"),
         ({"safety_labels": {"violence": 7}}, "/posts/0/safety_labels", "0 to 1"),
-        ({"external_id": "x"}, "/posts/0/external_id", "Use only id, author_id,"),
-        ({"author": "x"}, "/posts/0/author", "Use only id, author_id,"),
+        ({"external_id": "x"}, "/posts/0/external_id", "The names are id, author_id,"),
+        ({"author": "x"}, "/posts/0/author", "Did you mean author_id?"),
         ({"colour": "red"}, "/posts/0/colour", "author_id"),
         ({"id": None}, "/posts/0/id", "id"),
         ({"media": [{"kind": "image", "url": "javascript:alert(1)"}]}, "/posts/0/media", "https"),
@@ -165,3 +165,28 @@ def test_an_invalid_list_is_rejected_as_a_whole(api):
 def test_a_new_member_gets_an_empty_feed(api):
     send(api, "put", "members/new", {"is_private": False})
     assert recommend(member_id="new", now=NOW).picks == ()
+
+
+def test_the_first_of_two_items_with_one_id_is_created_and_the_second_updates_it(api):
+    first, second = {"id": "ann", "is_private": True}, {"id": "ann", "is_private": False}
+    response = send(api, "post", "members", {"members": [first, second, {"id": "bob", "is_private": True}]})
+    assert statuses(response) == ["created", "updated", "created"]
+    assert not PrivacySettings.objects.get(member__external_id="ann").is_private
+    assert statuses(send(api, "post", "members", {"members": [second, second]})) == ["unchanged", "unchanged"]
+
+
+def test_null_restores_a_removed_post_and_is_no_value_of_other_fields(api):
+    factories.member("bob")
+    assert send(api, "put", "posts/p/1", POST).status_code == 201
+    assert api.delete("/api/v1/posts/p/1").status_code == 204
+    assert api.get("/api/v1/posts/p/1").json()["removed_at"] is not None
+    response = send(api, "put", "posts/p/1", POST | {"removed_at": None, "text": None})
+    assert response.json()["status"] == "updated"
+    stored = api.get("/api/v1/posts/p/1").json()
+    assert stored["removed_at"] is None and stored["text"] == POST["text"]
+
+
+def test_a_half_of_a_surrogate_pair_is_quoted_as_its_escape_sequence(api):
+    response = send(api, "post", "members", {"members": [{"id": "ann", "is_private": True, "\ud800": ["\ud800"]}]})
+    (result,) = response.json()["results"]
+    assert result["status"] == "rejected" and "\\ud800" in result["problem"]["errors"][0]["pointer"]

@@ -34,6 +34,7 @@ from recommendations.services.members.profile_file.import_profile import import_
 from tests import factories
 from tests.factories import NOW
 from tests.integration.test_worker import wait_for
+from values.types import MAX_PREFERENCES
 
 pytestmark = [pytest.mark.usefixtures("fresh_wiring")]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -150,7 +151,7 @@ def test_affinities_to_unknown_authors_are_rejected_and_the_other_interests_are_
 
 
 def test_muted_words_above_the_limit_are_rejected_and_the_others_are_added(eve):
-    limit = schema.MAX_MUTED_WORDS
+    limit = MAX_PREFERENCES
     factories.member("twin", muted_words=[f"own-{n}" for n in range(limit - 2)])
     preferences = {"muted_words": ["own-0", "new-0", "new-1", "new-2"]}
     report = import_file("twin", {"format": "recsys-profile", "version": 1, "preferences": preferences})
@@ -219,17 +220,38 @@ INVALID = [
     ({"version": 2}, "/version"),
     ({"format": "x"}, "/format"),
     ({"relationship": {}}, "/relationship"),
-    ({"relationships": {"follow": [7]}}, "/relationships/follow/0"),
-    ({"relationships": {"follow": ["a\0b"]}}, "/relationships/follow/0"),
-    ({"seen": [{"post_id": "p1", "seen_at": "2026-01-01"}]}, "/seen/0/seen_at"),
     ({"seen": [{"post_id": "p1", "seen_at": "2026-01-01T00:00:00Z"}] * 5001}, "/seen"),
-    ({"negative_feedback": [{"target": "mood"}]}, "/negative_feedback/0/target"),
     ({"preferences": {"sensitivity": "extreme"}}, "/preferences/sensitivity"),
     (interests(positive="!"), "/interests"),
     (interests(positive=floats(1, float("nan")), positive_mass=floats(1)), "/interests"),
     (interests(positive=floats(1), positive_mass=floats(1)), "/interests"),
     (interests(positive=floats(1, 2), positive_mass=floats(-1)), "/interests"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("part", "pointer"),
+    [
+        ({"relationships": {"follow": [["a"]]}}, "/relationships/follow/0"),
+        ({"relationships": {"follow": ["a\0b"]}}, "/relationships/follow/0"),
+        ({"seen": [{"post_id": "p1", "seen_at": "2026-01-01"}]}, "/seen/0"),
+        ({"negative_feedback": [{"target": "mood"}]}, "/negative_feedback/0"),
+    ],
+)
+def test_an_invalid_item_of_a_list_costs_this_item_only(eve, part, pointer):
+    file = {"format": "recsys-profile", "version": 1, "preferences": {"muted_words": ["kept"]}} | part
+    report = import_file("eve", file)
+    assert [(item.pointer, item.code) for item in report.rejected] == [(pointer, "invalid-item")]
+    assert "kept" in read_preferences(member_id="eve").muted_words
+
+
+def test_the_pointers_of_other_items_count_the_invalid_ones(eve):
+    seen = [{"post_id": post_id, "seen_at": "2026-01-01T00:00:00Z"} for post_id in ("", "x", "a/", "y", "z")]
+    report = import_file("eve", {"format": "recsys-profile", "version": 1, "seen": seen})
+    invalid, unknown = (
+        [item.pointer for item in report.rejected if item.code == code] for code in ("invalid-item", "unknown-post")
+    )
+    assert (invalid, unknown) == (["/seen/0", "/seen/2"], ["/seen/1", "/seen/3", "/seen/4"])
 
 
 @pytest.mark.parametrize(("part", "pointer"), INVALID)

@@ -163,3 +163,31 @@ def test_without_units_or_variance_the_interval_is_unbounded(n):
         assert s.chance_and_loss(difference)[0] == 0.5
     assert compute_ratio_moments(np.ones(n), np.zeros(n)).n == 0
     assert s.needed_units(1.0, 0.0, (1, 1)) == inf
+
+
+def test_rates_that_do_not_vary_are_a_clear_difference():
+    every, none = compute_moments(np.ones(200)), compute_moments(np.zeros(200))
+    for difference in (s.rate_difference(none, every), s.mean_difference(none, every)):
+        assert s.fixed_interval(difference).p < 1e-6
+        assert s.anytime_interval(difference).p < 1e-6 and s.anytime_interval(difference).low > 0
+    for interval in (
+        s.fixed_interval(s.rate_difference(none, every)),
+        s.anytime_interval(s.rate_difference(none, every)),
+    ):
+        assert interval.high == 1.0, "a difference of rates is at most 1"
+    assert s.fixed_interval(s.rate_difference(every, every)).p == 1.0
+    assert s.rate_difference(compute_moments(np.ones(1)), every).standard_error == inf
+
+
+@pytest.mark.parametrize(("a", "b", "n"), [(30, 50, 200), (1, 9, 100), (500, 520, 1000)])
+def test_the_p_value_of_rates_is_that_of_the_score_test(a, b, n):
+    """Pearson's chi-squared test of the table without a correction is the square of the score test."""
+    arms = [compute_moments(np.repeat([1.0, 0.0], [k, n - k])) for k in (a, b)]
+    assert all(s.is_of_counts(arm) for arm in arms)
+    expected = stats.chi2_contingency([[a, n - a], [b, n - b]], correction=False).pvalue
+    assert s.fixed_interval(s.rate_difference(*arms)).p == pytest.approx(expected)
+
+
+def test_a_weighted_rate_is_not_of_counts():
+    weighted = compute_moments(np.array([1.0, 0.0, 1.0, 0.0]), weights=np.array([1.0, 5.0, 2.0, 1.0]))
+    assert not s.is_of_counts(weighted)

@@ -20,6 +20,7 @@ from flags.models import ChangeSubject, Experiment, PendingChange
 from flags.services import experiments
 from flags.services.change import apply_change
 from flags.services.errors import error_lines
+from flags.services.transfer import PlainLoader
 from monitoring.clock import now
 
 
@@ -77,7 +78,7 @@ class Command(BaseCommand):
 
     def do_save(self, file: Path, why: str, user: str, **_: object) -> None:
         try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+            document = yaml.load(file.read_text(encoding="utf-8"), PlainLoader)
         except (OSError, yaml.YAMLError) as error:
             raise CommandError(f"{file} cannot be read: {error}") from error
         if not isinstance(document, dict) or not document.get("key"):

@@ -25,6 +25,7 @@ from flags.services.explain import explain
 from flags.services.history import find_differences, restore_change
 from flags.services.kill import kill_flag
 from flags.services.stale_flags import find_stale_flags, stale_reason
+from flags.services.transfer import PlainLoader
 from monitoring.clock import now
 
 PLAN_STEPS: dict[str, Callable[..., RolloutPlan | PendingChange]] = {
@@ -243,7 +244,7 @@ def parse_assignments(arguments: list[str]) -> dict[str, Any]:
         if not sign or not name:
             raise CommandError(f"Give NAME=VALUE, not {argument!r}.")
         try:
-            assignments[name] = yaml.safe_load(value)
+            assignments[name] = yaml.load(value, PlainLoader)
         except yaml.YAMLError as error:
             raise CommandError(f"The value of {name} is not valid YAML: {error}") from error
     return assignments

@@ -23,11 +23,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = "fields (* required):\n" + "\n".join(
-            f"  {kind}: {', '.join(name + '*' * (name in layout.required) for name in layout.parsers)}"
+            f"  {kind}: {', '.join(name + '*' * (name in layout.required) for name in layout.types)}"
             for kind, layout in file_layouts(now()).items()
         )
         parser.add_argument("kind", choices=FILE_KINDS, help="content of the file")
         parser.add_argument("file", type=Path, help="a UTF-8 file whose name ends in .csv, .jsonl or .ndjson")
+        parser.add_argument("--errors", type=Path, metavar="PATH", help="file for the rejected rows")
         parser.add_argument("--dry-run", action="store_true", help="validate every row without importing")
         parser.add_argument("--from-start", action="store_true", help="import the whole file again")
 
@@ -39,6 +40,7 @@ class Command(BaseCommand):
                     kind=options["kind"],
                     path=path,
                     now=now(),
+                    errors_path=options["errors"],
                     restart=options["from_start"],
                     dry_run=options["dry_run"],
                     progress=lambda done, total: step(path.name, done, total),

@@ -18,7 +18,8 @@ def matches_feed_filter(query: Query, candidates: Candidates) -> BoolArray:
     if len(accepted.kind_ids):
         mask &= is_in_sorted(candidates.kind_ids, accepted.kind_ids)
     if len(accepted.tag_ids):
-        mask &= is_in_sorted(candidates.tag_ids, accepted.tag_ids).any(axis=1)
+        has_tag = is_in_sorted(candidates.tag_ids, accepted.tag_ids).any(axis=1)
+        mask &= has_tag | is_in_sorted(candidates.post_ids, accepted.late_tagged_post_ids)
     if accepted.since > 0:
         mask &= candidates.created_at >= accepted.since
     return mask

@@ -49,13 +49,20 @@ class ImportSummary:
 
 
 def import_file(
-    *, kind: str, path: Path, now: datetime, restart: bool = False, dry_run: bool = False, progress: Progress
+    *,
+    kind: str,
+    path: Path,
+    now: datetime,
+    errors_path: Path | None = None,
+    restart: bool = False,
+    dry_run: bool = False,
+    progress: Progress,
 ) -> ImportSummary:
     """
     Import the file at *path*, which holds rows of *kind*. Raises `ImportFileError` if it cannot be imported.
 
-    *restart* ignores the checkpoint of an earlier run. *dry_run* validates every row and writes nothing but the
-    errors file.
+    *errors_path* is the file for the rejected rows; None: a file next to *path*. *restart* ignores the checkpoint of an
+    earlier run. *dry_run* validates every row and writes nothing but the errors file.
     """
     format_name = file_format(path)
     with open_import_file(path) as file:
@@ -66,8 +73,8 @@ def import_file(
             checkpoint = ImportCheckpoint(kind=kind, started_at=now)
         layout = file_layouts(now)[kind]
         position = (checkpoint.offset, checkpoint.line)
-        rows = read_rows(file, format_name, list(layout.parsers), layout.required, position)
-        rejects = RejectsFile(errors_path(path), format_name, checkpoint.errors_size)
+        rows = read_rows(file, format_name, layout, position)
+        rejects = RejectsFile(errors_path or default_errors_path(path), format_name, checkpoint.errors_size)
         try:
             checkpoint = import_rows(checkpoint, layout, rows, rejects, now, dry_run, progress, path.stat().st_size)
         finally:
@@ -149,7 +156,7 @@ def advance_checkpoint(
     return checkpoint
 
 
-def errors_path(path: Path) -> Path:
+def default_errors_path(path: Path) -> Path:
     """Return the path of the errors file of *path*: ratings.csv → ratings.errors.csv."""
     return path.with_name(f"{path.stem}.errors{path.suffix}")
 

@@ -17,6 +17,7 @@ from recommendations import task_queue
 from recommendations.services.content.importing.fields import FileLayout, file_layouts
 from recommendations.services.content.importing.problems import RowError
 from recommendations.services.content.importing.write_rows import ParsedRow, WriteResult, write_rows
+from values.text import storage_problem
 
 EMBED_DELAY_SECONDS = 1.0
 """How long new posts are collected before a worker embeds them. Changes the speed."""
@@ -38,7 +39,8 @@ def ingest_items(*, kind: Literal["members", "posts"], items: Sequence[object], 
     """
     Write *items*, each an object with an `id`. Return the result of each item, in order.
 
-    Of two items with the same id, the later overrides the earlier, and both have the same status.
+    Of several items with the same id, the later override the earlier: the first has the status that it would have
+    alone, and the others together have the status of a second request.
     """
     layout = file_layouts(now)[kind]
     parsed = [parse_item(layout, item, number) for number, item in enumerate(items)]
@@ -46,27 +48,47 @@ def ingest_items(*, kind: Literal["members", "posts"], items: Sequence[object], 
         (number, fields) for number, fields in enumerate(parsed) if not isinstance(fields, RowError)
     ]
     ids = {number: str(fields["id"]) for number, fields in valid}
-    written = write_items(kind, valid, now)
-    errors = {error.line: error for error in (*parsed, *written.errors) if isinstance(error, RowError)}
-    if kind == "posts" and (written.created_ids or written.updated_ids):
+    first_numbers = {id: number for number, id in reversed(ids.items())}
+    first, others = write_items(
+        kind,
+        [row for row in valid if first_numbers[ids[row[0]]] == row[0]],
+        [row for row in valid if first_numbers[ids[row[0]]] != row[0]],
+        now,
+    )
+    errors = {error.line: error for error in (*parsed, *first.errors, *others.errors) if isinstance(error, RowError)}
+    if kind == "posts" and (first.created_ids or first.updated_ids or others.created_ids or others.updated_ids):
         task_queue.enqueue(task_queue.EMBED_POSTS, after_seconds=EMBED_DELAY_SECONDS)
-    return [
-        build_rejection(item, errors[n]) if n in errors else IngestResult(ids[n], written_status(written, ids[n]))
-        for n, item in enumerate(items)
-    ]
+    results = []
+    for number, item in enumerate(items):
+        if number in errors:
+            results.append(build_rejection(item, errors[number]))
+            continue
+        written = first if first_numbers[ids[number]] == number else others
+        results.append(IngestResult(ids[number], written_status(written, ids[number])))
+    return results
 
 
 def parse_item(layout: FileLayout, item: object, number: int) -> dict[str, Any] | RowError:
     """Return the parsed fields of the item, or its error."""
     if not isinstance(item, Mapping):
         return RowError(number, "", "is not an object", 'Write {"id": "…", …}.')
-    return layout.parse({str(name): value for name, value in item.items()}, number)
+    return layout.parse(item, number)
 
 
 @write_transaction
-def write_items(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
-    """Write copies of the rows: writing changes them, and a transaction may be run again."""
-    return write_rows(kind, [(number, dict(fields)) for number, fields in rows], now)
+def write_items(
+    kind: str, first: Sequence[ParsedRow], others: Sequence[ParsedRow], now: datetime
+) -> tuple[WriteResult, WriteResult]:
+    """
+    Write the *first* rows of each id, then the *others*. Return the results of both.
+
+    Copies of the rows are written: writing changes them, and a transaction may be run again.
+    """
+    results = [
+        write_rows(kind, [(number, dict(fields)) for number, fields in rows], now) if rows else WriteResult()
+        for rows in (first, others)
+    ]
+    return results[0], results[1]
 
 
 def written_status(written: WriteResult, id: str) -> Literal["created", "updated", "unchanged"]:
@@ -80,4 +102,5 @@ def build_rejection(item: object, error: RowError) -> IngestResult:
     """Return the result of a rejected item."""
     id = item.get("id") if isinstance(item, Mapping) else None
     problem = f"{error.field} {error.problem}. {error.advice}".strip()
-    return IngestResult(id if isinstance(id, str) else None, "rejected", problem, error.field)
+    is_usable = isinstance(id, str) and not storage_problem(id)
+    return IngestResult(id if is_usable else None, "rejected", problem, error.field)

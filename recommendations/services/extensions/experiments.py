@@ -59,7 +59,13 @@ def member_slices(unit_ids: Sequence[str]) -> dict[str, list[str]]:
     return {"language": [language for language, _ in slices], "region": [region for _, region in slices]}
 
 
+def count_active_members() -> int:
+    """Return how many members get feeds."""
+    return Member.objects.filter(is_active=True).count()
+
+
 def register() -> None:
-    """Register the metric source and the slicer."""
+    """Register the metric source, the slicer and the number of members."""
     metric_sources.register_metric_source("interactions", count_interactions)
     metric_sources.register_slicer("members", member_slices)
+    metric_sources.register_unit_counter("member", count_active_members)

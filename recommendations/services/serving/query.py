@@ -134,7 +134,7 @@ def build_query(
         excluded_post_ids=excluded_post_ids,
         feed_filter=feed_filter or FeedFilter(),
         max_sensitivity=viewer.max_sensitivity,
-        language_ids=words.languages.intern_all(viewer.languages),
+        language_ids=words.languages.intern_ranges(viewer.languages),
         followed_author_ids=viewer.followed_author_ids,
         blocked_author_ids=viewer.blocked_author_ids,
         muted_author_ids=viewer.muted_author_ids,
@@ -177,10 +177,12 @@ def resolve_filters(filters: FeedFilters, now: datetime) -> tuple[FeedFilter, In
     if filters == NO_FILTERS:
         return FeedFilter(), EMPTY_IDS
     words = wiring.vocabularies()
+    tag_ids = words.tags.intern_all(filters.tags)
     feed_filter = FeedFilter(
-        language_ids=words.languages.intern_all(filters.languages),
+        language_ids=words.languages.intern_ranges(filters.languages),
         kind_ids=words.kinds.intern_all(filters.kinds),
-        tag_ids=words.tags.intern_all(filters.tags),
+        tag_ids=tag_ids,
+        late_tagged_post_ids=wiring.catalogue().find_late_tagged(tag_ids),
         since=now.timestamp() - filters.max_age_hours * 3600 if filters.max_age_hours else 0.0,
         key=hashlib.blake2b(repr(filters).encode(), digest_size=8).hexdigest(),
     )

@@ -1,47 +1,92 @@
-"""The layout of each kind of file: its fields, their parsers and the required fields."""
+"""The layout of each kind of file and of the API's items: its fields, their types and the required fields."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
 
-from recommendations.contracts import InteractionKind, Sensitivity, Visibility
-from recommendations.services.content.importing import values
+from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind, Sensitivity, Visibility
 from recommendations.services.content.importing.problems import RowError
 from recommendations.services.learning.store_interactions import NOT_INTERESTED_TARGETS
+from values.names import describe_unknown_name, find_unknown_name
+from values.problems import InvalidValueError, quote_value
+from values.times import parse_time
+from values.types import (
+    MAX_PREFERENCES,
+    Boolean,
+    Id,
+    Language,
+    MeasuredValue,
+    Media,
+    Region,
+    SafetyLabels,
+    Slug,
+    Text,
+    Uuid,
+    Word,
+    choice_of,
+    described,
+    list_of,
+    read,
+    read_cell,
+    whole_number_from,
+)
 
-Parsers = Mapping[str, Callable[[object], object]]
+FieldTypes = Mapping[str, Any]
+"""The type of each field, as in `values.types`."""
 
 SENSITIVITIES = {s.name.lower(): s.value for s in Sensitivity if s is not Sensitivity.FORBIDDEN}
 VISIBILITIES = {v.name.lower(): v.value for v in Visibility}
 INTERACTION_KINDS = {k.value: k.value for k in InteractionKind}
 TARGETS = {target.value: target.value for target in NOT_INTERESTED_TARGETS}
 RELATIONSHIP_KINDS = {name: name for name in ("follow", "follow_request", "block", "mute")}
-parse_word_list = values.list_parser(values.parse_identifier)
+CLEARED_BY_NULL = frozenset({"removed_at", "birth_year", "is_adult"})
+"""The fields that null clears. Null in another field is the same as no such field."""
+FIRST_BIRTH_YEAR = 1900
 
 
 @dataclass(frozen=True)
 class FileLayout:
-    """The fields of one kind of file."""
+    """The fields of one kind of file, or of the items of a request."""
 
-    parsers: Parsers
+    types: FieldTypes
     required: tuple[str, ...]
 
     def parse(self, raw: Mapping[str, object], line: int) -> dict[str, object] | RowError:
-        """Return the parsed fields of *raw*, without null values, or the first error."""
-        for name in raw:
-            if name not in self.parsers:
-                return RowError(line, name[:60], "is not a field", f"Use only {', '.join(self.parsers)}.")
-        given = {name: value for name, value in raw.items() if value is not None}
+        """Return the parsed fields of *raw*, a JSON object, or the first error."""
+        if (unknown := find_unknown_name(raw, self.types)) is not None:
+            return RowError(line, unknown[:60], *describe_unknown_name(unknown, self.types))
+        given = {name: value for name, value in raw.items() if value is not None or name in CLEARED_BY_NULL}
         for name in self.required:
             if name not in given:
                 return RowError(line, name, "is missing", f"Give each row {', '.join(self.required)}.")
         parsed = {}
         for name, value in given.items():
             try:
-                parsed[name] = self.parsers[name](value)
-            except ValueError as error:
-                return RowError(line, name, *error.args)
+                parsed[name] = None if value is None else read(self.types[name], value)
+            except InvalidValueError as error:
+                return RowError(line, name, error.problem, error.advice)
         return parsed
+
+    def read_cells(self, cells: Mapping[str, str]) -> dict[str, object]:
+        """Return the cells of a row as JSON values. An empty cell is no value."""
+        return {name: read_cell(self.types[name], cell) for name, cell in cells.items() if cell}
+
+
+def parse_past_time(value: object, now: datetime) -> datetime:
+    """Return a time that is at most `MAX_CLOCK_SKEW` after *now*."""
+    moment = parse_time(value)
+    if moment - now > MAX_CLOCK_SKEW:
+        ahead = str(moment - now).split(".")[0]
+        advice = (
+            f"A time may be at most {MAX_CLOCK_SKEW.seconds // 60} minutes in the future. "
+            "Check the sender's clock and time zone."
+        )
+        raise InvalidValueError(f"{quote_value(value)} is {ahead} in the future", advice)
+    return moment
 
 
 def file_layouts(now: datetime) -> dict[str, FileLayout]:
@@ -51,50 +96,50 @@ def file_layouts(now: datetime) -> dict[str, FileLayout]:
     The privacy of an account and the visibility of a post are required: otherwise an account or post would become
     public if the field was omitted by mistake.
     """
-    parse_past_time = values.time_parser(now)
-    members: Parsers = {
-        "id": values.parse_identifier,
-        "is_private": values.parse_boolean,
-        "languages": values.list_parser(values.parse_language),
-        "region": values.parse_slug,
-        "birth_year": values.number_parser(1900, now.year, whole=True),
-        "is_adult": values.parse_boolean,
-        "is_active": values.parse_boolean,
-        "is_personalized": values.parse_boolean,
-        "sensitivity": values.choice_parser(SENSITIVITIES),
-        "muted_words": parse_word_list,
-        "muted_tags": parse_word_list,
-        "interest_tags": parse_word_list,
-        "created_at": parse_past_time,
+    past_time = Annotated[datetime, *described(partial(parse_past_time, now=now), type="string", format="date-time")]
+    members = {
+        "id": Id,
+        "is_private": Boolean,
+        "languages": list_of(Language),
+        "region": Region,
+        "birth_year": whole_number_from(FIRST_BIRTH_YEAR, now.year),
+        "is_adult": Boolean,
+        "is_active": Boolean,
+        "is_personalized": Boolean,
+        "sensitivity": choice_of(SENSITIVITIES),
+        "muted_words": list_of(Word, MAX_PREFERENCES),
+        "muted_tags": list_of(Word, MAX_PREFERENCES),
+        "interest_tags": list_of(Word, MAX_PREFERENCES),
+        "created_at": past_time,
     }
-    posts: Parsers = {
-        "id": values.parse_identifier,
-        "author_id": values.parse_identifier,
-        "visibility": values.choice_parser(VISIBILITIES),
-        "created_at": parse_past_time,
-        "text": values.parse_text,
-        "kind": values.parse_slug,
-        "language": values.parse_language,
-        "tags": parse_word_list,
-        "media": values.parse_media,
-        "safety_labels": values.parse_safety_labels,
-        "removed_at": parse_past_time,
+    posts = {
+        "id": Id,
+        "author_id": Id,
+        "visibility": choice_of(VISIBILITIES),
+        "created_at": past_time,
+        "text": Text,
+        "kind": Slug,
+        "language": Language,
+        "tags": list_of(Word),
+        "media": Media,
+        "safety_labels": SafetyLabels,
+        "removed_at": past_time,
     }
-    interactions: Parsers = {
-        "member_id": values.parse_identifier,
-        "post_id": values.parse_identifier,
-        "kind": values.choice_parser(INTERACTION_KINDS),
-        "occurred_at": parse_past_time,
-        "event_id": values.parse_identifier,
-        "target": values.choice_parser(TARGETS),
-        "value": values.number_parser(-1e9, 1e9),
-        "request_id": values.parse_uuid,
+    interactions = {
+        "member_id": Id,
+        "post_id": Id,
+        "kind": choice_of(INTERACTION_KINDS),
+        "occurred_at": past_time,
+        "event_id": Id,
+        "target": choice_of(TARGETS),
+        "value": MeasuredValue,
+        "request_id": Uuid,
     }
-    relationships: Parsers = {
-        "source_id": values.parse_identifier,
-        "target_id": values.parse_identifier,
-        "kind": values.choice_parser(RELATIONSHIP_KINDS),
-        "created_at": parse_past_time,
+    relationships = {
+        "source_id": Id,
+        "target_id": Id,
+        "kind": choice_of(RELATIONSHIP_KINDS),
+        "created_at": past_time,
     }
     return {
         "members": FileLayout(members, ("id", "is_private")),

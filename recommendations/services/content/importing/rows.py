@@ -5,16 +5,20 @@ A broken row affects no other row: reading continues at the next line of the fil
 """
 
 import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from recommendations.services.content.importing.problems import ImportFileError, RowError, quote_value
+from recommendations.services.content.importing.fields import FileLayout
+from recommendations.services.content.importing.problems import ImportFileError, RowError
+from values.json_text import parse_json
+from values.names import describe_unknown_name
+from values.problems import quote_value
 
 MAX_LINE_BYTES = 8 * 2**20
 """Maximum length of a line; a longer line is a row error. A megabyte of text escaped as JSON fits."""
+SEPARATORS = (",", ";", "\t")
 FILE_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -88,22 +92,20 @@ def open_import_file(path: Path) -> BinaryIO:
     return file
 
 
-def read_rows(
-    file: BinaryIO, format_name: str, columns: Sequence[str], required: Sequence[str], position: tuple[int, int]
-) -> Iterator[Row]:
+def read_rows(file: BinaryIO, format_name: str, layout: FileLayout, position: tuple[int, int]) -> Iterator[Row]:
     """
     Yield the rows from *position* (byte offset, line) on. (0, 1) is the start of the file.
 
-    Raises `ImportFileError` if a CSV header lacks a *required* column or has a column that is not in *columns*.
+    Raises `ImportFileError` if a CSV header lacks a required column or has an unknown one.
     """
     if format_name == "jsonl":
         yield from read_jsonl(LineReader(file, *position))
         return
     lines = LineReader(file)
-    header = read_header(lines, columns, required)
+    separator, header = read_header(lines, layout)
     if position != (0, 1):
         lines.seek(*position)
-    yield from read_csv(lines, header)
+    yield from read_csv(lines, separator, header, layout)
 
 
 # --- JSONL
@@ -123,7 +125,7 @@ def parse_json_object(text: str, line: int) -> tuple[dict[str, object] | None, R
     if not is_utf8(text):
         return None, not_utf8_error(line)
     try:
-        values = json.loads(text, parse_constant=reject_constant)
+        values = parse_json(text)
     except (ValueError, RecursionError) as error:
         advice = "Write one complete JSON object per line."
         return None, RowError(line, "", f"is not JSON: {str(error) or 'nested too deeply'}", advice)
@@ -134,41 +136,43 @@ def parse_json_object(text: str, line: int) -> tuple[dict[str, object] | None, R
     return values, None
 
 
-def reject_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a JSON number")
-
-
 # --- CSV
 
 
-def read_header(lines: LineReader, columns: Sequence[str], required: Sequence[str]) -> list[str]:
-    """Return the column names in the first row. Raises `ImportFileError` if they are not usable."""
+def read_header(lines: LineReader, layout: FileLayout) -> tuple[str, list[str]]:
+    """
+    Return the separator of the file and the column names in its first row.
+
+    The separator is the comma, semicolon or tab that splits the first row into the most columns of the layout. Raises
+    `ImportFileError` if the columns are not usable.
+    """
+    text = next(lines, "")
     try:
-        header = [name.strip().lower() for name in next(csv.reader(lines, strict=True), [])]
+        rows = {mark: next(csv.reader([text], strict=True, delimiter=mark), []) for mark in SEPARATORS}
     except csv.Error as error:
         raise ImportFileError(f"The first line is not a CSV header: {error}.") from error
+    headers = {mark: [name.strip().lower() for name in row] for mark, row in rows.items()}
+    separator = max(headers, key=lambda mark: len(set(headers[mark]) & set(layout.types)))
+    header = headers[separator]
     if not header:
         raise ImportFileError("The file is empty. Its first line must name the columns.")
-    errors = [
-        f"{error}: {', '.join(map(quote_value, names))}"
-        for error, names in (
-            ("missing", [name for name in required if name not in header]),
-            ("unknown", [name for name in header if name not in columns]),
-            ("repeated", sorted({name for name in header if header.count(name) > 1})),
-        )
-        if names
-    ]
+    missing = [name for name in layout.required if name not in header]
+    unknown = [name for name in header if name not in layout.types]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    problems = {"missing": missing, "unknown": unknown, "repeated": repeated}
+    errors = [f"{problem}: {', '.join(map(quote_value, names))}" for problem, names in problems.items() if names]
     if errors:
+        advice = describe_unknown_name(unknown[0], layout.types)[1] if unknown else ""
         raise ImportFileError(
-            f"The first line has wrong column names ({'; '.join(errors)}). Use only {', '.join(columns)}; "
-            f"{', '.join(required)} are required."
+            f"The first line has wrong column names ({'; '.join(errors)}). {advice} "
+            f"Separate them by commas, semicolons or tabs; {', '.join(layout.required)} are required."
         )
-    return header
+    return separator, header
 
 
-def read_csv(lines: LineReader, header: list[str]) -> Iterator[Row]:
+def read_csv(lines: LineReader, separator: str, header: list[str], layout: FileLayout) -> Iterator[Row]:
     csv.field_size_limit(MAX_LINE_BYTES)
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, strict=True, delimiter=separator)
     while True:
         lines.start_row()
         line = lines.row_line
@@ -183,11 +187,11 @@ def read_csv(lines: LineReader, header: list[str]) -> Iterator[Row]:
         if problem and lines.after_first_line:
             # An unmatched quote may have joined good rows to this one: read again from the line after its first line.
             lines.seek(*lines.after_first_line)
-            reader = csv.reader(lines, strict=True)
+            reader = csv.reader(lines, strict=True, delimiter=separator)
         if problem:
             yield Row(line, lines.offset, lines.line, None, problem)
         elif cells:
-            values: dict[str, object] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            values = layout.read_cells(dict(zip(header, cells, strict=True)))
             yield Row(line, lines.offset, lines.line, values)
 
 

@@ -21,7 +21,7 @@ from recommendations.models import (
     Relationship,
 )
 from recommendations.services import invalidate
-from recommendations.services.content.importing.problems import RowError, quote_value
+from recommendations.services.content.importing.problems import RowError
 from recommendations.services.content.safety import classify_sensitivity
 from recommendations.services.learning.event_ids import CONTENT_COLUMNS, EventContent, find_recorded, has_same_content
 from recommendations.services.learning.reset import delete_learned_interests
@@ -33,6 +33,7 @@ from recommendations.services.learning.store_relationships import (
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
 from recommendations.stores.bulk import Column
 from recommendations.stores.row_locks import lock_members, lock_posts
+from values.problems import quote_value
 
 ParsedRow = tuple[int, dict[str, Any]]
 """A row's line number and its fields."""

@@ -8,8 +8,8 @@ is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from recommendations.services.serving.visibility import find_visible_posts, memb
 from recommendations.stores.bulk import Column
 from recommendations.stores.relational_posts import PostFacts
 from recommendations.stores.row_locks import lock_members
+from values.types import MAX_PREFERENCES
 
 IDS_PER_QUERY = 900
 """Maximum number of ids in a query: SQLite binds at most 999 values. Changes the speed."""
@@ -36,6 +37,9 @@ RELATIONSHIP_ORDER = ("block", "mute", "follow")
 ADDED_LISTS = ("muted_words", "muted_tags", "interest_tags")
 """Preferences that an import adds to. It replaces the others."""
 BATCH_ROWS = 1_000
+
+Location = tuple[str | int, ...]
+"""The names and positions that lead to a value of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,17 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
     """
     Import *content*, a parsed JSON value, as the profile of the member. Return the results of its items.
 
+    An invalid item of a list is rejected, and the others are imported.
+
     Raises `UnknownMember`, and `InvalidRequest` for an invalid file.
     """
-    return apply_profile(member_id, parse_profile(content), now)
+    file, invalid = parse_profile(content)
+    report = apply_profile(member_id, file, now)
+    locations = list(invalid)
+    of_file = [replace(item, pointer=locate_in_file(item.pointer, locations)) for item in report.rejected]
+    of_values = [RejectedItem(to_pointer(location), "invalid-item", invalid[location]) for location in locations]
+    report.rejected = of_values + of_file
+    return report
 
 
 @write_transaction
@@ -93,17 +105,57 @@ def apply_profile(member_id: str, file: schema.ProfileFile, now: datetime) -> Pr
     return report
 
 
-def parse_profile(content: object) -> schema.ProfileFile:
-    """Return the file. Raises `InvalidRequest` with a pointer to the first error."""
+def parse_profile(content: object) -> tuple[schema.ProfileFile, dict[Location, str]]:
+    """
+    Return the file without the invalid items of its lists, and the problems of those items by their locations.
+
+    Raises `InvalidRequest` with a pointer to the first error that is not in an item.
+    """
     try:
-        return schema.ProfileFile.model_validate(content)
+        return schema.ProfileFile.model_validate(content), {}
     except ValidationError as error:
-        first, count = error.errors()[0], error.error_count()
-        pointer = "".join(f"/{escape_pointer(part)}" for part in first["loc"])
-        more = f" The file has {count - 1} more errors." if count > 1 else ""
-        raise InvalidRequest(
-            f"The profile file is invalid: {first['msg']}.{more} Nothing was changed.", pointer
-        ) from None
+        items: dict[Location, str] = {}
+        for row in error.errors(include_url=False, include_input=False):
+            length = next((n for n, part in enumerate(row["loc"], 1) if isinstance(part, int)), 0)
+            items.setdefault(row["loc"][:length], row["msg"])
+        if () in items:
+            raise invalid_file_error(error) from None
+    return schema.ProfileFile.model_validate(without_items(content, items)), items
+
+
+def locate_in_file(pointer: str, removed: Sequence[Location]) -> str:
+    """Return a pointer into a file without the *removed* items, in file order, as a pointer into the whole file."""
+    for *parts, number in removed:
+        prefix = to_pointer(parts) + "/"
+        if not pointer.startswith(prefix):
+            continue
+        position, slash, rest = pointer.removeprefix(prefix).partition("/")
+        if int(number) <= int(position):
+            pointer = f"{prefix}{int(position) + 1}{slash}{rest}"
+    return pointer
+
+
+def without_items(value: Any, locations: Collection[Location], path: Location = ()) -> Any:
+    """Return a JSON value without the items at these locations of its lists."""
+    if isinstance(value, dict):
+        return {name: without_items(item, locations, (*path, name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [item for number, item in enumerate(value) if (*path, number) not in locations]
+    return value
+
+
+def invalid_file_error(error: ValidationError) -> InvalidRequest:
+    """Return the error of a file, with a pointer to the first invalid value."""
+    first, count = error.errors()[0], error.error_count()
+    more = f" The file has {count - 1} more errors." if count > 1 else ""
+    return InvalidRequest(
+        f"The profile file is invalid: {first['msg']}.{more} Nothing was changed.", to_pointer(first["loc"])
+    )
+
+
+def to_pointer(location: Sequence[str | int]) -> str:
+    """Return a JSON pointer (RFC 6901) to the value at *location*."""
+    return "".join(f"/{escape_pointer(part)}" for part in location)
 
 
 def escape_pointer(part: str | int) -> str:
@@ -122,9 +174,9 @@ def import_preferences(
     for name in ADDED_LISTS:
         words: list[str] = getattr(preferences, name)
         new = [word for word in dict.fromkeys(words) if word not in set(existing[name])]
-        capacity = max(0, schema.MAX_MUTED_WORDS - len(existing[name]))
+        capacity = max(0, MAX_PREFERENCES - len(existing[name]))
         for word in new[capacity:]:
-            detail = f"A member can have at most {schema.MAX_MUTED_WORDS} {name}, with the existing ones."
+            detail = f"A member can have at most {MAX_PREFERENCES} {name}, with the existing ones."
             report.reject(f"/preferences/{name}/{words.index(word)}", "limit-reached", detail)
         report.add_counts(len(new[:capacity]), len(words) - len(new[capacity:]))
         if new[:capacity]:

@@ -13,13 +13,10 @@ from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -27,25 +24,11 @@ from pydantic.fields import FieldInfo
 from recommendations.contracts import Float32Array
 from recommendations.services.learning.affinities import MAX_AFFINITIES
 from recommendations.services.learning.interests import MAX_INTERESTS
-from recommendations.storable_text import storage_problem
+from values.types import MAX_PREFERENCES, Boolean, Id, Language, ModelName, Region, Time, Word, list_limits
 
 FORMAT_NAME: Final = "recsys-profile"
 FORMAT_VERSION: Final = 1
-MAX_RELATIONSHIPS, MAX_NEGATIVE_FEEDBACK, MAX_SEEN, MAX_MUTED_WORDS = 10_000, 5_000, 5_000, 500
-
-
-def require_storable(text: str) -> str:
-    """Return *text*, or raise `ValueError` if no database can store it."""
-    if problem := storage_problem(text):
-        raise ValueError(problem)
-    return text
-
-
-def text_constraints(max_length: int, min_length: int = 1) -> tuple[StringConstraints, AfterValidator]:
-    """Return the annotations of a text of *min_length* to *max_length* characters."""
-    return StringConstraints(strict=True, min_length=min_length, max_length=max_length), AfterValidator(
-        require_storable
-    )
+MAX_RELATIONSHIPS, MAX_NEGATIVE_FEEDBACK, MAX_SEEN = 10_000, 5_000, 5_000
 
 
 def require_size(value: object, *, max_length: int) -> object:
@@ -60,10 +43,7 @@ def size_limit(max_length: int) -> tuple[FieldInfo, BeforeValidator]:
     return Field(max_length=max_length), BeforeValidator(partial(require_size, max_length=max_length))
 
 
-Id = Annotated[str, *text_constraints(128)]
-Language = Annotated[str, *text_constraints(8)]
-Region = Annotated[str, *text_constraints(16, min_length=0)]
-Word = Annotated[str, *text_constraints(100)]
+Words = Annotated[list[Word], *size_limit(MAX_PREFERENCES)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -76,20 +56,14 @@ class StrictModel(BaseModel):
 class ProfilePreferences(StrictModel):
     """The member's preferences. An import leaves the setting of an omitted field unchanged."""
 
-    languages: Annotated[list[Language], *size_limit(20)] | None = Field(default=None, description="Best first.")
+    languages: Annotated[list[Language], *list_limits(Language)] | None = Field(default=None, description="Best first.")
     region: Region | None = None
-    is_private: bool | None = None
-    is_personalized: bool | None = Field(default=None, description="False deletes what was learned.")
+    is_private: Boolean | None = None
+    is_personalized: Boolean | None = Field(default=None, description="False deletes what was learned.")
     sensitivity: Literal["safe", "sensitive", "adult"] | None = None
-    muted_words: Annotated[list[Word], *size_limit(MAX_MUTED_WORDS)] = Field(
-        default=[], description="Added to the existing words."
-    )
-    muted_tags: Annotated[list[Word], *size_limit(MAX_MUTED_WORDS)] = Field(
-        default=[], description="Added to the existing tags."
-    )
-    interest_tags: Annotated[list[Word], *size_limit(MAX_MUTED_WORDS)] = Field(
-        default=[], description="Tags that the member likes, added to the existing ones."
-    )
+    muted_words: Words = Field(default=[], description="Added to the existing words.")
+    muted_tags: Words = Field(default=[], description="Added to the existing tags.")
+    interest_tags: Words = Field(default=[], description="Tags that the member likes, added to the existing ones.")
 
 
 class ProfileRelationships(StrictModel):
@@ -106,21 +80,21 @@ class ProfileFeedback(StrictModel):
     target: Literal["post", "author", "topic", "kind"]
     post_id: Id = Field(description="The post that the feedback was given on.")
     event_id: Id = Field(description="The interaction that gave the feedback; undoing it deletes the feedback.")
-    created_at: AwareDatetime
+    created_at: Time
 
 
 class SeenPostItem(StrictModel):
     """A post that was on the member's screen, with the time."""
 
     post_id: Id
-    seen_at: AwareDatetime
+    seen_at: Time
 
 
 class ProfileAffinities(StrictModel):
     """Sums of interaction weights by author, topic and kind of post, decayed to `reference_at`."""
 
     author: Annotated[dict[Id, Finite], *size_limit(MAX_AFFINITIES["author"])] = {}
-    topic: Annotated[dict[Id, Finite], *size_limit(MAX_AFFINITIES["topic"])] = {}
+    topic: Annotated[dict[Word, Finite], *size_limit(MAX_AFFINITIES["topic"])] = {}
     kind: Annotated[dict[Id, Finite], *size_limit(MAX_AFFINITIES["kind"])] = {}
 
 
@@ -143,14 +117,14 @@ def encode_floats(numbers: bytes | memoryview) -> str:
 class LearnedInterests(StrictModel):
     """The learned interests. Their vectors are valid for the named embedding model only."""
 
-    embedding_model: Id
+    embedding_model: ModelName
     dimension: int = Field(ge=1, le=4096)
     positive: str = Field(description="base64 of float32 (k, dimension), little-endian: one row per interest.")
     positive_mass: str = Field(description="base64 of float32 (k,): the total weight of each row.")
     negative: str = Field(description="base64 of float32 (m, dimension): the dislikes of the member.")
     negative_mass: str = Field(description="base64 of float32 (m,).")
     affinities: ProfileAffinities = ProfileAffinities()
-    reference_at: AwareDatetime = Field(description="The time that the sums are decayed to.")
+    reference_at: Time = Field(description="The time that the sums are decayed to.")
     interaction_count: int = Field(default=0, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
@@ -183,7 +157,7 @@ class ProfileFile(StrictModel):
     member_id: Id | None = Field(
         default=None, description="The exported member. A file may be imported for another member."
     )
-    exported_at: AwareDatetime | None = None
+    exported_at: Time | None = None
     preferences: ProfilePreferences = ProfilePreferences()
     relationships: ProfileRelationships = ProfileRelationships()
     negative_feedback: Annotated[list[ProfileFeedback], *size_limit(MAX_NEGATIVE_FEEDBACK)] = []

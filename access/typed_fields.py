@@ -1,0 +1,67 @@
+"""Serializers whose fields have the types of `values`, and which refuse unknown fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from rest_framework import serializers
+
+from values.names import describe_unknown_name, find_unknown_name
+from values.problems import InvalidValueError
+from values.types import json_schema, read
+
+
+class TypedField(serializers.Field):  # type: ignore[type-arg]
+    """
+    A field whose value is of a type of `values.types`.
+
+    *allow_blank* accepts an empty text, which stands for no value, as in a query parameter that is given without one.
+    """
+
+    def __init__(self, value_type: Any, *, allow_blank: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.value_type, self.allow_blank = value_type, allow_blank
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the normal form of the value. Raises `ValidationError`."""
+        if data == "" and self.allow_blank:
+            return data
+        try:
+            return read(self.value_type, data)
+        except InvalidValueError as error:
+            raise serializers.ValidationError(str(error), code="invalid") from None
+
+    def to_representation(self, value: Any) -> Any:
+        """Return the value as it is: no response is made from these fields."""
+        return value
+
+
+class TypedFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Describes a `TypedField` by the JSON schema of its type."""
+
+    target_class = TypedField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema = dict(json_schema(self.target.value_type))
+        if self.target.allow_blank:
+            for name in ("pattern", "minLength"):
+                schema.pop(name, None)
+        return schema
+
+
+class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    """A serializer that refuses unknown fields, so that a misspelled field is an error and not an empty change."""
+
+    null_means_omitted = False
+    """Whether null in a field that has no null is the same as no such field, as in an imported file."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the validated fields. Raises `ValidationError`."""
+        if isinstance(data, Mapping) and (name := find_unknown_name(data, self.fields)) is not None:
+            problem, advice = describe_unknown_name(name, self.fields)
+            raise serializers.ValidationError({name: f"{problem}. {advice}"}, code="unknown-field")
+        if self.null_means_omitted and isinstance(data, Mapping):
+            data = {name: value for name, value in data.items() if value is not None or self.fields[name].allow_null}
+        return super().to_internal_value(data)

@@ -1,0 +1,97 @@
+"""Messages and documents name only commands, options, files and addresses that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands, load_command_class
+from django.urls import Resolver404, resolve
+
+from recommendations.api.urls import NotFoundView
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("access", "flags", "monitoring", "recommendations", "recsys_project", "values")
+COMMAND = re.compile(r"manage\.py ([a-z_]+)((?: [^`\"'\n|#;&)]*)?)")
+ADDRESS = re.compile(r"(?<![\w.])/(?:api/v1/|ofrep/v1/|graphql|readyz|livez)[\w/{}.-]*")
+DOCUMENT = re.compile(r"(?<![\w/])docs/[\w/-]+\.md\b")
+EXAMPLES = {"member_id": "a", "post_id": "a", "requester_id": "b", "target_id": "b", "kind": "follow", "key": "k"}
+UUIDS = {"request_id", "job_id", "erasure_id", "id"}
+OPTION = re.compile(r"--[a-z][a-z-]*")
+PAST, PAST_FOLDERS = {"CHANGELOG.md"}, {"decisions", "migrations"}
+"""Documents that also name what earlier releases had."""
+
+
+def texts():
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "recommendations/README.md"]
+    return [path for path in (*sources, *documents) if path.name not in PAST and not PAST_FOLDERS & {*path.parts}]
+
+
+def unknown_commands(text):
+    """Return the commands, and the long options of commands, that do not exist."""
+    commands = get_commands()
+    unknown = []
+    for name, rest in COMMAND.findall(text):
+        if name not in commands:
+            unknown.append(name)
+            continue
+        app = commands[name]
+        command = load_command_class(app, name) if isinstance(app, str) else app
+        if not command.__module__.startswith(PACKAGES):
+            continue
+        parser = command.create_parser("manage.py", name)
+        known = parser.format_help()
+        for action in parser._actions:
+            parsers = action.choices.values() if isinstance(action.choices, dict) else ()
+            known += "".join(sub.format_help() for sub in parsers if hasattr(sub, "format_help"))
+        names = set(re.findall(OPTION, known))
+        unknown += [f"{name} {option}" for option in re.findall(OPTION, rest) if option not in names]
+    return unknown
+
+
+def unknown_addresses(text):
+    """Return the addresses that no pattern of a URL matches."""
+    return [address for address in ADDRESS.findall(text) if not exists(address.rstrip("./"))]
+
+
+def exists(address):
+    """Return whether the address, with examples for its parameters, or one that begins with it, exists."""
+    path = re.sub(r"\{(\w+)\}", lambda match: example(match[1]), address)
+    for candidate in (path, f"{path}/"):
+        try:
+            if getattr(resolve(candidate).func, "view_class", None) is not NotFoundView:
+                return True
+        except Resolver404:
+            continue
+    return False
+
+
+def example(name):
+    """Return a value for a parameter of an address."""
+    return "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11" if name in UUIDS else EXAMPLES.get(name, "a")
+
+
+def missing_files(text):
+    """Return the named files that do not exist."""
+    return [
+        name for name in DOCUMENT.findall(text) if not (ROOT / name).exists() and not (ROOT / "docs" / name).exists()
+    ]
+
+
+@pytest.mark.parametrize("find", [unknown_commands, unknown_addresses, missing_files])
+def test_what_messages_and_documents_name_exists(find):
+    found = {str(path.relative_to(ROOT)): names for path in texts() if (names := find(path.read_text()))}
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("find", "text"),
+    [
+        (unknown_commands, "Run `manage.py import`."),
+        (unknown_commands, "Run `manage.py import_data posts FILE --error x`."),
+        (unknown_addresses, "Send POST /api/v1/member."),
+        (missing_files, "See docs/nothing.md."),
+    ],
+)
+def test_a_name_that_does_not_exist_is_found(find, text):
+    assert find(text)

@@ -1,0 +1,147 @@
+"""The limits of the types are those of the database's columns, and every field of an entry point has a type."""
+
+import pytest
+from django.db import models
+from django.forms import modelform_factory
+from rest_framework import serializers
+
+from access.typed_fields import StrictSerializer, TypedField
+from flags import documents
+from flags.experiments import documents as experiment_documents
+from recommendations.admin import typed_forms
+from recommendations.api import serializers as api
+from recommendations.models import Interaction, Member, NegativeFeedback, Post, PostEmbedding, RegionStats, Undo
+from recommendations.services.content.importing.fields import file_layouts
+from tests.factories import NOW
+from values import types as t
+from values.types import json_schema
+
+COLUMNS = [
+    (Member, "external_id", t.Id),
+    (Member, "region", t.Region),
+    (Post, "external_id", t.Id),
+    (Post, "kind", t.Slug),
+    (Post, "language", t.Language),
+    (PostEmbedding, "embedding_model", t.ModelName),
+    (Interaction, "event_id", t.Id),
+    (Undo, "event_id", t.Id),
+    (Undo, "undoes_event_id", t.Id),
+    (NegativeFeedback, "event_id", t.Id),
+    (NegativeFeedback, "target_key", t.Word),
+    (RegionStats, "region", t.Region),
+]
+UNTYPED = {
+    "SearchQuery": {"space", "text"},
+    "SearchBody": {"space"},
+    "MembersQuery": {"prefix"},
+    "FeedQuery": {"feed", "cursor"},
+    "FollowRequestsQuery": {"direction", "cursor"},
+    "JobsQuery": {"kind", "state"},
+    "JobBody": {"kind", "params"},
+    "PictureItem": {"image"},
+}
+"""Fields of the API that are no values of members and posts: names that a list states, cursors and searched texts."""
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value_type"), COLUMNS, ids=lambda part: str(getattr(part, "__name__", part))
+)
+def test_the_longest_value_fits_its_column(model, name, value_type):
+    assert json_schema(value_type)["maxLength"] == model._meta.get_field(name).max_length
+
+
+def request_serializers():
+    """Return the serializers of requests, except the lists of unchecked items."""
+    found = {name: value for name, value in vars(api).items() if isinstance(value, type)}
+    return {
+        name: value
+        for name, value in found.items()
+        if issubclass(value, StrictSerializer) and value is not StrictSerializer and not name.startswith("Unchecked")
+    }
+
+
+def has_type(field):
+    if isinstance(field, serializers.ListField):
+        return has_type(field.child)
+    return isinstance(field, TypedField | StrictSerializer)
+
+
+def test_every_field_of_a_request_has_a_type():
+    untyped = {
+        name: {field for field, value in serializer().fields.items() if not has_type(value)}
+        for name, serializer in request_serializers().items()
+    }
+    assert {name: names for name, names in untyped.items() if names} == UNTYPED
+
+
+@pytest.mark.parametrize(
+    ("serializer", "kind"), [(api.MemberIn, "members"), (api.PostIn, "posts"), (api.EventIn, "interactions")]
+)
+def test_the_api_and_the_files_have_the_same_types(serializer, kind):
+    """Times and years differ in the schema only in that a file's must be past."""
+    types = file_layouts(NOW)[kind].types
+    for name, field in serializer().fields.items():
+        if name not in types:
+            assert name == "undoes_event_id", "a file has no undo"
+            continue
+        described = (
+            {"type": "array", "items": json_schema(field.child.value_type)}
+            if isinstance(field, serializers.ListField)
+            else json_schema(field.value_type)
+        )
+        expected = json_schema(types[name])
+        limits = {"maxItems", "maximum"}
+        assert {key: value for key, value in described.items() if key not in limits} == {
+            key: value for key, value in expected.items() if key not in limits
+        }, name
+
+
+def test_the_admin_reads_every_text_and_list_of_its_models():
+    for form, model in (
+        (typed_forms.MemberForm, Member),
+        (typed_forms.PostForm, Post),
+    ):
+        read = {
+            field.name
+            for field in model._meta.concrete_fields
+            if isinstance(field, models.JSONField | models.CharField) and not field.choices
+        }
+        assert set(form.types) == read
+
+
+@pytest.mark.parametrize("module", [documents, experiment_documents], ids=["flags", "experiments"])
+def test_a_document_of_a_flag_has_no_number_and_time_without_a_type(module):
+    plain = (serializers.FloatField, serializers.IntegerField, serializers.DateTimeField)
+    found = [
+        (name, field)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, StrictSerializer) and value is not StrictSerializer
+        for field, instance in value().fields.items()
+        if isinstance(instance, plain)
+    ]
+    assert found == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("form", "model", "data", "error"),
+    [
+        (typed_forms.MemberForm, Member, {"external_id": "a/feed"}, "external_id"),
+        (typed_forms.MemberForm, Member, {"external_id": "a", "languages": '["xx"]'}, "languages"),
+        (typed_forms.MemberForm, Member, {"external_id": "a", "languages": '["PT-br"]', "region": "DE"}, None),
+        (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "tags": '["\\u202e"]'}, "tags"),
+        (
+            typed_forms.PostForm,
+            Post,
+            {"external_id": "a", "safety_labels": '{"a": 2}'},
+            "safety_labels",
+        ),
+        (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "language": "EN", "tags": '["a "]'}, None),
+    ],
+)
+def test_a_form_of_the_admin_reads_values_like_the_api(form, model, data, error):
+    filled = modelform_factory(model, form=form, fields=list(form.types))(data=data)
+    assert list(filled.errors) == ([error] if error else [])
+    if not error:
+        read = {name: filled.cleaned_data[name] for name in ("languages", "language", "tags") if name in data}
+        assert read in ({"languages": ["pt-BR"]}, {"language": "en", "tags": ["a"]})

@@ -1,0 +1,28 @@
+"""JSON: parsed in one way, so that no two readers of the same bytes disagree."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Never
+
+from values.problems import quote_value
+
+
+def parse_json(text: str) -> Any:
+    """Return the value. Raises `ValueError` for NaN and Infinity, and for an object that has a name twice."""
+    return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=build_object_of_unique_names)
+
+
+def refuse_constant(name: str) -> Never:
+    """Refuse NaN and Infinity, which are not JSON."""
+    raise ValueError(f"Out of range float values are not JSON compliant: {name}")
+
+
+def build_object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Raises `ValueError` for a repeated name, of which another parser might use the other value."""
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"An object has the name {quote_value(repeated)} twice.")
+    return parsed

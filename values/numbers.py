@@ -1,0 +1,54 @@
+"""Numbers and booleans, as JSON values or as texts in a cell or a query."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from values.problems import InvalidValueError, quote_value
+
+JSON_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+MAX_DIGITS = 400
+"""A longer text is no number that a float can hold."""
+BOOLEAN_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def read_number(value: object) -> float | None:
+    """Return a number, or the number that a text of decimal digits states; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        return float(text) if len(text) <= MAX_DIGITS and JSON_NUMBER.fullmatch(text) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def parse_number(value: object, low: float, high: float) -> float:
+    """Return a finite number from *low* to *high*."""
+    number, advice = read_number(value), f"Give a number from {low:g} to {high:g}."
+    if number is None:
+        raise InvalidValueError(f"{quote_value(value)} is not a number", advice)
+    if not math.isfinite(number) or not low <= number <= high:
+        raise InvalidValueError(f"{quote_value(value)} cannot be used", advice)
+    return number
+
+
+def parse_whole_number(value: object, low: int, high: int) -> int:
+    """Return a whole number from *low* to *high*."""
+    number, advice = read_number(value), f"Give a whole number from {low} to {high}."
+    if number is None:
+        raise InvalidValueError(f"{quote_value(value)} is not a number", advice)
+    if not math.isfinite(number) or not low <= number <= high or number % 1:
+        raise InvalidValueError(f"{quote_value(value)} cannot be used", advice)
+    return int(number)
+
+
+def parse_boolean(value: object) -> bool:
+    """Return a boolean: true or false, also as a text, yes or no, 1 or 0."""
+    word = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if word not in BOOLEAN_WORDS:
+        raise InvalidValueError(f"{quote_value(value)} is neither true nor false", "Write true or false.")
+    return BOOLEAN_WORDS[word]
