@@ -5,11 +5,11 @@ PY := .venv/bin/python
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: setup ## Start the service with sample data and run it until Ctrl-C
-	@$(PY) -m recsys_project.stack run
+run: setup ## Start the service with sample data, or with DATA=folder, and run it until Ctrl-C
+	@$(PY) -m recsys_project.stack run $(if $(DATA),--data "$(DATA)")
 
-demo: setup ## Start the service with sample data, print a feed and stop
-	@$(PY) -m recsys_project.stack demo
+demo: setup ## The same, but print a feed and stop
+	@$(PY) -m recsys_project.stack demo $(if $(DATA),--data "$(DATA)")
 
 test: setup-dev ## Run all checks and tests
 	@$(PY) run_checks.py

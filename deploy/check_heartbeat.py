@@ -2,8 +2,8 @@
 Exit with 1 if a process of this container has no heartbeat in Redis: `python deploy/check_heartbeat.py NAME`.
 
 NAME is `beat` or the part of a worker's name before the @. While Redis does not answer, nothing is known about the
-process, and a restart would not help: the exit code is 0, and the check of Redis itself fails. A health check runs this every 30 seconds, so it imports
-neither Django nor Celery, which take a second of processor time.
+process, and a restart would not help: the exit code is 0, and the check of Redis itself fails. A health check runs this
+every 30 seconds, so it imports neither Django nor Celery, which take a second of processor time.
 """
 
 import os

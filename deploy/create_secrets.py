@@ -1,5 +1,5 @@
 """
-Create the secrets of docker-compose.yml, one per file in secrets/: `python3 deploy/create_secrets.py`.
+Create the secrets of docker-compose.yml, one per file in secrets/: `python3 deploy/create_secrets.py [FOLDER]`.
 
 An existing file is not changed, so the command can be repeated after an update. Only the folder's owner can open the
 folder. The files themselves are readable, because Docker mounts them with the mode that they have here, and the
@@ -55,5 +55,6 @@ def read_existing(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    names = create_secrets(FOLDER, lambda: secrets.token_urlsafe(36))
-    sys.stdout.write(f"Created {len(names)} files in {FOLDER}.\n")
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    names = create_secrets(target, lambda: secrets.token_urlsafe(36))
+    sys.stdout.write(f"Created {len(names)} files in {target}.\n")

@@ -9,10 +9,10 @@ from django.core.management.base import BaseCommand
 INTRODUCTION = """# Settings
 
 Settings are environment variables. `recsys_project/environment.py` reads them once, at start; an invalid value stops
-the process with a message that names the variable. A setting can also be the content of a file: `SECRETS_DIR` is a folder
-whose files are named as the settings, in lower case, such as `secret_key` ([deploying](deploying.md#secrets)). *Effect* is what a setting changes: **results** (what is returned),
-**speed** (only how fast), or **deployment** (how and where the service runs). This page is the output of
-`manage.py print_settings`.
+the process with a message that names the variable. A setting can also be the content of a file: `SECRETS_DIR` is a
+folder whose files are named as the settings, in lower case, such as `secret_key` ([deploying](deploying.md#secrets)).
+*Effect* is what a setting changes: **results** (what is returned), **speed** (only how fast), or **deployment** (how
+and where the service runs). This page is the output of `manage.py print_settings`.
 
 | Variable | Default | Effect | Meaning |
 |---|---|---|---|
@@ -88,7 +88,7 @@ def render_env_file() -> str:
 
 
 class Command(BaseCommand):
-    help = "Print every environment setting as Markdown, or as an env file. docs/settings.md and .env.example are its output."
+    help = "Print every setting as Markdown, or as an env file. docs/settings.md and .env.example are its output."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:

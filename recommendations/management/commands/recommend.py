@@ -1,4 +1,4 @@
-"""`manage.py recommend MEMBER_ID`: print one member's feed."""
+"""`manage.py recommend [MEMBER_ID]`: print one member's feed."""
 
 import json
 from argparse import ArgumentParser
@@ -6,13 +6,15 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Exists, OuterRef
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from monitoring.clock import now
-from recommendations.contracts import REASON_SENTENCES, PostView
+from recommendations.contracts import REASON_SENTENCES, InteractionKind, PostView
+from recommendations.models import Interaction, Member
 from recommendations.services.errors import ServiceError
 from recommendations.services.serving.pages import Page
 from recommendations.services.serving.recommend import FEEDS, recommend
@@ -55,11 +57,25 @@ def page_to_json(page: Page) -> str:
     )
 
 
+def find_first_member() -> str:
+    """Return the id of the first active member who liked a post, or of the first member. Raises `CommandError`."""
+    likes = Interaction.objects.filter(member=OuterRef("pk"), kind=InteractionKind.LIKE)
+    members = Member.objects.filter(is_active=True)
+    first = members.filter(Exists(likes)).order_by("pk").first() or members.order_by("pk").first()
+    if first is None:
+        raise CommandError("There is no member. Import some, such as with `make run`.")
+    return first.external_id
+
+
 class Command(BaseCommand):
     help = "Print a member's feed with rank, score, score parts and reasons of each post."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("member_id", help="the platform's id of the member")
+        parser.add_argument(
+            "member_id",
+            nargs="?",
+            help="the platform's id of the member (default: the first active member who liked a post)",
+        )
         parser.add_argument(
             "--feed", choices=FEEDS, default="discovery", help="name of the feed (default: %(default)s)"
         )
@@ -70,9 +86,8 @@ class Command(BaseCommand):
         if not 1 <= options["limit"] <= 100:
             raise CommandError("--limit: give a number from 1 to 100.")
         try:
-            page = recommend(
-                member_id=options["member_id"], feed=options["feed"], limit=options["limit"], explain=True, now=now()
-            )
+            member_id = options["member_id"] or find_first_member()
+            page = recommend(member_id=member_id, feed=options["feed"], limit=options["limit"], explain=True, now=now())
         except ServiceError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
