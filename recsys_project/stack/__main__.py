@@ -1,9 +1,9 @@
 """
 Start the whole service on this machine, build a feed for every member and print one of them.
 
-`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed. With `--data`, both import the files
-of a folder instead of the sample. `setup` only chooses the ports
-and secrets of this clone, so that `manage.py` can be used before the first run.
+`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed. With `--data`, both import the
+files of a folder instead of the sample. `setup` only chooses the ports and secrets of this clone, so that `manage.py`
+can be used before the first run.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ CODE_FOLDERS = (
     "tests",
     "benchmarks",
     "docs",
+    "deploy",
+    "examples",
 )
 
 

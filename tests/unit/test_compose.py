@@ -160,6 +160,19 @@ def test_the_image_runs_as_an_unprivileged_user_from_hashed_packages():
     assert any(line.startswith("HEALTHCHECK") for line in lines)
 
 
+def test_optional_packages_of_the_image_are_pinned_and_agree_with_the_service_s():
+    """The names that OPTIONAL_PACKAGES can have are files; a package in both files has one version."""
+    assert "requirements/$name.txt" in (ROOT / "Dockerfile").read_text()
+    pins = [
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE))
+        for file in ("requirements.txt", "requirements/pictures.txt")
+    ]
+    assert "onnxruntime" in pins[1]
+    assert {name: pins[0][name] for name in pins[0].keys() & pins[1].keys()} == {
+        name: pins[1][name] for name in pins[0].keys() & pins[1].keys()
+    }
+
+
 def test_prometheus_scrapes_every_replica_of_existing_services():
     scrapes = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
     lookups = [lookup for job in scrapes for lookup in job["dns_sd_configs"]]

@@ -16,8 +16,8 @@ from recommendations.services.content.importing.problems import ImportFileError
 class Command(BaseCommand):
     help = (
         "Import members, posts, interactions or relationships from a CSV, JSONL or Parquet file, in that order. "
-        "Rejected rows are written with the reason to FILE.errors.csv (or .jsonl). After an interruption the same command "
-        "resumes. Importing the same file again adds nothing."
+        "Rejected rows are written with the reason to FILE.errors.csv (or .jsonl). After an interruption the same "
+        "command resumes. Importing the same file again adds nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

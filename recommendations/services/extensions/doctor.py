@@ -92,7 +92,7 @@ def check_vectors(_now: datetime) -> CheckResult:
     server = wiring.qdrant_client().info().version  # type: ignore[union-attr]  # an index has a client
     if not is_version_supported(server):
         return warn_result(
-            f"The Qdrant server's version is {server}; the client supports the same and the neighboring minor versions.",
+            f"Qdrant's version is {server}; the client supports its own and the neighboring minor versions.",
             "Use the version of Qdrant in docker-compose.yml.",
         )
     in_index = index.count()
