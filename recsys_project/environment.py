@@ -493,7 +493,7 @@ def find_secrets_folder() -> Path | None:
 def read_environment() -> Environment:
     """Return the settings. Exits with one line for each invalid variable."""
     try:
-        env = Environment(_secrets_dir=find_secrets_folder())
+        env = Environment(_secrets_dir=find_secrets_folder())  # type: ignore[call-arg]  # an argument of BaseSettings
     except ValidationError as error:
         lines = [
             format_problem(str(e["loc"][0]) if e["loc"] else "", e["msg"].removeprefix("Value error, "), e["input"])

@@ -69,7 +69,8 @@ def connect(url: str, api_key: str | None, *, timeout: int) -> qdrant.QdrantClie
 
 def is_version_supported(server: str) -> bool:
     """Return whether the client supports a server of this version: the same or a neighboring minor version."""
-    return bool(qdrant.common.version_check.is_compatible(importlib.metadata.version("qdrant-client"), server))
+    client = importlib.metadata.version("qdrant-client")
+    return bool(qdrant.common.version_check.is_compatible(client, server))  # type: ignore[attr-defined]  # not in __all__
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,12 @@ def test_the_chart_runs_the_command_of_the_container(name):
     part = VALUES["workers"][name.removeprefix("worker-")] if "worker" in name else VALUES[name]
     assert part["command"] == COMPOSE["services"][name]["command"]
     assert part["resources"]["limits"]["memory"] and part["resources"]["requests"]["cpu"]
+
+
+def test_the_chart_and_the_package_have_one_version():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert chart["version"] == chart["appVersion"] == version
 
 
 def test_the_chart_has_all_workers_and_one_beat():

@@ -18,6 +18,7 @@ from recommendations.models import Interaction, Member, Post, Relationship
 from recommendations.services.content.import_file import import_file
 from recommendations.services.content.importing import parquet_files
 from recommendations.services.content.importing.problems import ImportFileError
+from recommendations.services.learning.learn import learn_all
 from tests import factories
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,19 +103,22 @@ def test_each_step_is_printed_with_its_duration(capsys):
     assert output.getvalue().startswith("Checking …\n  done in ")
 
 
-def test_recommend_without_a_member_prints_the_feed_of_the_first_who_liked_a_post():
+def test_recommend_without_a_member_prints_the_feed_of_the_first_with_interests():
     with pytest.raises(CommandError, match="no member"):
         call_command("recommend")
     author, reader = factories.member(), factories.member()
     post = factories.post(author)
-    factories.post(author)
-    output = io.StringIO()
-    call_command("recommend", "--json", stdout=output)
-    assert json.loads(output.getvalue())["member_id"] == author.external_id
+    assert recommended_member() == author.external_id
+    factories.embed_all_posts()
     factories.interaction(reader, post)
+    learn_all(now=factories.NOW, progress=lambda *_: None)
+    assert recommended_member() == reader.external_id
+
+
+def recommended_member():
     output = io.StringIO()
     call_command("recommend", "--json", stdout=output)
-    assert json.loads(output.getvalue())["member_id"] == reader.external_id
+    return json.loads(output.getvalue())["member_id"]
 
 
 def read_members(path):

@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from recommendations.models import Member
 from recommendations.services.content.films import MEMBER_PREFIX
 from recommendations.services.content.importing.fields import FILE_KINDS
+from recommendations.services.members.members import find_members
 
 REQUIRED_KINDS = ("members", "posts")
 FILE_ENDINGS = (".csv", ".jsonl", ".ndjson", ".parquet")
@@ -53,12 +53,12 @@ class Command(BaseCommand):
         files = find_files(options["data"]) if options["data"] else {}
         self.run_step("Migrating the database", "migrate", verbosity=0)
         self.run_step("Creating the admin user", "ensure_admin")
-        has_sample = Member.objects.filter(external_id__startswith=MEMBER_PREFIX).exists()
+        has_sample = bool(find_members(prefix=MEMBER_PREFIX, limit=1))
         if files and has_sample:
             raise CommandError(
                 "This database has the sample's members. Run `make clean` first, or set VAR_DIR to another folder."
             )
-        if not files and (has_sample or not Member.objects.exists()):
+        if not files and (has_sample or not find_members(limit=1)):
             self.run_step("Importing the sample data", "import_sample")
         for kind, path in files.items():
             self.run_step(f"Importing {path.name}", "import_data", kind, str(path))

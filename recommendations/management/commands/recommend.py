@@ -6,16 +6,15 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db.models import Exists, OuterRef
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from monitoring.clock import now
-from recommendations.contracts import REASON_SENTENCES, InteractionKind, PostView
-from recommendations.models import Interaction, Member
+from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.services.errors import ServiceError
+from recommendations.services.members.members import find_members
 from recommendations.services.serving.pages import Page
 from recommendations.services.serving.recommend import FEEDS, recommend
 
@@ -58,13 +57,11 @@ def page_to_json(page: Page) -> str:
 
 
 def find_first_member() -> str:
-    """Return the id of the first active member who liked a post, or of the first member. Raises `CommandError`."""
-    likes = Interaction.objects.filter(member=OuterRef("pk"), kind=InteractionKind.LIKE)
-    members = Member.objects.filter(is_active=True)
-    first = members.filter(Exists(likes)).order_by("pk").first() or members.order_by("pk").first()
-    if first is None:
+    """Return the id of the first member with learned interests, or of the first member. Raises `CommandError`."""
+    first = find_members(limit=1)
+    if not first:
         raise CommandError("There is no member. Import some, such as with `make run`.")
-    return first.external_id
+    return first[0].id
 
 
 class Command(BaseCommand):
@@ -74,7 +71,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "member_id",
             nargs="?",
-            help="the platform's id of the member (default: the first active member who liked a post)",
+            help="the platform's id of the member (default: the first with learned interests)",
         )
         parser.add_argument(
             "--feed", choices=FEEDS, default="discovery", help="name of the feed (default: %(default)s)"
