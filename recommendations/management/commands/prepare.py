@@ -10,10 +10,12 @@ from django.core.management.base import BaseCommand, CommandError
 
 from recommendations.services.content.films import MEMBER_PREFIX
 from recommendations.services.content.importing.fields import FILE_KINDS
+from recommendations.services.content.importing.parquet_files import PARQUET
+from recommendations.services.content.importing.rows import FILE_FORMATS
 from recommendations.services.members.members import find_members
 
 REQUIRED_KINDS = ("members", "posts")
-FILE_ENDINGS = (".csv", ".jsonl", ".ndjson", ".parquet")
+FILE_ENDINGS = (*FILE_FORMATS, PARQUET)
 
 
 def find_files(folder: Path) -> dict[str, Path]:

@@ -34,8 +34,8 @@ WORKER_BATCH_REPLICAS=1
 OPTIONAL_PACKAGES=
 
 # Settings that a deployment with docker-compose.yml must review
-# Host names of the service, comma separated. Prometheus and the health check of the container use the last three.
-ALLOWED_HOSTS=localhost,web,worker-interactive,127.0.0.1
+# Host names of the service, comma separated.
+ALLOWED_HOSTS=localhost
 # The proxy of docker-compose.yml sets X-Forwarded-For and X-Forwarded-Proto.
 TRUSTED_PROXIES=1
 
