@@ -4,6 +4,12 @@ WORKDIR /srv
 RUN python -m venv /venv
 COPY requirements.txt .
 RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+# Optional packages by name: pictures (requirements/pictures.txt).
+ARG OPTIONAL_PACKAGES=""
+COPY requirements requirements
+RUN for name in $OPTIONAL_PACKAGES; do \
+        /venv/bin/pip install --no-cache-dir --require-hashes -r "requirements/$name.txt" || exit 1; \
+    done
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /srv recsys

@@ -5,11 +5,11 @@ PY := .venv/bin/python
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: setup ## Start the service with sample data and run it until Ctrl-C
-	@$(PY) -m recsys_project.stack run
+run: setup ## Start the service with sample data, or with DATA=folder, and run it until Ctrl-C
+	@$(PY) -m recsys_project.stack run $(if $(DATA),--data "$(DATA)")
 
-demo: setup ## Start the service with sample data, print a feed and stop
-	@$(PY) -m recsys_project.stack demo
+demo: setup ## The same, but print a feed and stop
+	@$(PY) -m recsys_project.stack demo $(if $(DATA),--data "$(DATA)")
 
 test: setup-dev ## Run all checks and tests
 	@$(PY) run_checks.py
@@ -60,6 +60,24 @@ audit: setup-dev ## Ask PyPI for known vulnerabilities of the service's packages
 format: setup-dev ## Format the code
 	@$(PY) -m ruff format -q . && $(PY) -m ruff check -q --fix .
 
+HELM ?= helm
+chart: ## Render the Helm chart with its default values into deploy/kubernetes.yaml (needs Helm 3)
+	@$(HELM) template recsys deploy/helm/recsys --kube-version 1.33.0 > deploy/kubernetes.yaml
+
+deployment-checks: setup-dev ## Check the Helm chart: lint, the rendered file, Kubernetes' schemas (needs Helm 3 and a network)
+	@$(HELM) lint --strict deploy/helm/recsys
+	@$(HELM) template recsys deploy/helm/recsys --kube-version 1.33.0 | diff deploy/kubernetes.yaml -
+	@.venv/bin/uv tool run kubernetes-validate==1.37.0 --strict --kubernetes-version 1.33 --quiet deploy/kubernetes.yaml
+
+matrix: setup-dev ## Run the fast tests with each Python in PYTHONS, in environments of their own (takes an hour)
+	@for python in $(PYTHONS); do \
+		echo "── Python $$python"; \
+		.venv/bin/uv venv -q --allow-existing --python $$python var/python-$$python && \
+		.venv/bin/uv pip sync -q --require-hashes --python var/python-$$python/bin/python requirements/dev.txt && \
+		var/python-$$python/bin/python -m pytest -q -n 2 tests/unit tests/spec tests/integration || exit 1; \
+	done
+PYTHONS ?= 3.11 3.13
+
 kernel: setup-dev ## Build wasm/dist from wasm/src
 	@$(PY) -m wasm.build
 
@@ -69,8 +87,9 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 	@$(LOCK) requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) -c requirements/dev.txt requirements/run.in -o requirements.txt
 	@$(LOCK) -c requirements/dev.txt requirements/spark.in -o requirements/spark.txt
+	@$(LOCK) -c requirements/dev.txt requirements/pictures.in -o requirements/pictures.txt
 
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test coverage nightly setup setup-dev spark clients examples sbom licenses secrets audit format kernel lock clean
+.PHONY: help run demo test coverage nightly setup setup-dev spark clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean

@@ -1,12 +1,15 @@
 """
 The environment variables of the service in one table: name, default, meaning and effect.
 
-Only `settings.py` reads it. An invalid value stops the process at start with a message that names the variable.
+Only `settings.py` reads it. An invalid value stops the process at start with a message that names the variable. A
+setting can also be the content of a file in the folder SECRETS_DIR, as Docker and Kubernetes mount secrets; a variable
+that is set and not empty wins.
 docs/settings.md is the output of `manage.py print_settings`; a test compares the two.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -505,10 +508,20 @@ def format_problem(name: str, message: str, value: object) -> str:
     return f"  {name.upper()}: {message}" + ("" if is_secret else f" (got {value!r})")
 
 
+def find_secrets_folder() -> Path | None:
+    """Return the folder SECRETS_DIR, or None if the variable is not set. Exits if the folder does not exist."""
+    name = os.environ.get("SECRETS_DIR")
+    if not name:
+        return None
+    if not Path(name).is_dir():
+        raise SystemExit(f"SECRETS_DIR: the folder {name} does not exist. Mount it, or unset SECRETS_DIR.")
+    return Path(name)
+
+
 def read_environment() -> Environment:
     """Return the settings. Exits with one line for each invalid variable."""
     try:
-        env = Environment()
+        env = Environment(_secrets_dir=find_secrets_folder())  # type: ignore[call-arg]  # an argument of BaseSettings
     except ValidationError as error:
         lines = [
             format_problem(str(e["loc"][0]) if e["loc"] else "", e["msg"].removeprefix("Value error, "), e["input"])

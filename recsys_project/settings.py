@@ -60,7 +60,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "recsys_project.internal_requests.HostCheckMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -76,7 +76,8 @@ MIDDLEWARE = [
 if ENV.cors_allowed_origins:  # without origins, requests skip the middleware
     INSTALLED_APPS.append("corsheaders")
     MIDDLEWARE.insert(
-        MIDDLEWARE.index("django.middleware.common.CommonMiddleware"), "corsheaders.middleware.CorsMiddleware"
+        MIDDLEWARE.index("recsys_project.internal_requests.HostCheckMiddleware"),
+        "corsheaders.middleware.CorsMiddleware",
     )
 if ENV.otel_exporter_otlp_endpoint:  # its packages take a second to import
     INSTALLED_APPS.append("recsys_project.tracing")

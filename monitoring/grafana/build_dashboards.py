@@ -123,7 +123,7 @@ PIPELINE = (
     plot("Flag errors", "ops", rate("recsys_flag_errors_total", "reason")),
 )
 SYSTEM = (
-    single_value("Workers", "none", "sum(recsys_queue_workers)"),
+    single_value("Workers", "none", "sum(max by (queue) (recsys_queue_workers))"),
     single_value("Memory in use", "percentunit", "recsys_memory_usage_ratio"),
     single_value("Failing gauges", "none", "count(recsys_gauge_up == 0) or vector(0)"),
     plot("Cache hit rate", "percentunit", ("recsys:cache_hit:ratio_rate5m", "{{cache}}")),

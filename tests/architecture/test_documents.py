@@ -21,6 +21,8 @@ CODE_FOLDERS = (
     "tests",
     "benchmarks",
     "docs",
+    "deploy",
+    "examples",
 )
 
 

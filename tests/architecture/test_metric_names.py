@@ -120,7 +120,9 @@ def promtool():
 def test_promtool_accepts_the_rules_and_their_tests_pass(promtool, tmp_path):
     configuration = (PROMETHEUS / "prometheus.yml").read_text().replace("/etc/prometheus", str(PROMETHEUS))
     (tmp_path / "token").write_text("x")
-    (tmp_path / "prometheus.yml").write_text(configuration.replace("/tmp/metrics-token", str(tmp_path / "token")))
+    (tmp_path / "prometheus.yml").write_text(
+        configuration.replace("/run/secrets/metrics_token", str(tmp_path / "token"))
+    )
     for arguments in (
         ("check", "config", tmp_path / "prometheus.yml"),
         ("check", "rules", *RULES),

@@ -63,8 +63,11 @@ def urls(tmp_path_factory, redis_url):
         subprocess.run([*psql, "--command", "CREATE DATABASE service"], check=True)
         url = url.removesuffix("postgres") + "service"
         connect = {"PGHOST": "127.0.0.1", "PGPORT": url.rsplit(":", 1)[1].split("/")[0]}
+        passwords = tmp_path_factory.mktemp("passwords")
         env = os.environ | connect | {"POSTGRES_USER": "recsys", "POSTGRES_DB": "service"}
-        env |= {f"DATABASE_{name}PASSWORD": "it's secret" for name in ("OWNER_", "", "READER_")}
+        env["SECRETS_DIR"] = str(passwords)
+        for name in ("database_owner_password", "database_password", "database_reader_password"):
+            (passwords / name).write_text("it's secret\n")
         env["PATH"] = f"{postgres_programs()}:{env['PATH']}"
         for _ in range(2):  # running it again changes nothing
             subprocess.run([*psql[:-1], url, "--file", POSTGRES / "roles.sql"], check=True)

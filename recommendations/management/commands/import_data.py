@@ -15,9 +15,9 @@ from recommendations.services.content.importing.problems import ImportFileError
 
 class Command(BaseCommand):
     help = (
-        "Import members, posts, interactions or relationships from a CSV or JSONL file, in that order. Rejected "
-        "rows are written with the reason to FILE.errors.csv (or .jsonl). After an interruption the same command "
-        "resumes. Importing the same file again adds nothing."
+        "Import members, posts, interactions or relationships from a CSV, JSONL or Parquet file, in that order. "
+        "Rejected rows are written with the reason to FILE.errors.csv (or .jsonl). After an interruption the same "
+        "command resumes. Importing the same file again adds nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -27,7 +27,9 @@ class Command(BaseCommand):
             for kind, layout in file_layouts(now()).items()
         )
         parser.add_argument("kind", choices=FILE_KINDS, help="content of the file")
-        parser.add_argument("file", type=Path, help="a UTF-8 file whose name ends in .csv, .jsonl or .ndjson")
+        parser.add_argument(
+            "file", type=Path, help="a file whose name ends in .csv, .jsonl, .ndjson (UTF-8) or .parquet"
+        )
         parser.add_argument("--errors", type=Path, metavar="PATH", help="file for the rejected rows")
         parser.add_argument("--dry-run", action="store_true", help="validate every row without importing")
         parser.add_argument("--from-start", action="store_true", help="import the whole file again")

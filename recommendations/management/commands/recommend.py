@@ -1,4 +1,4 @@
-"""`manage.py recommend MEMBER_ID`: print one member's feed."""
+"""`manage.py recommend [MEMBER_ID]`: print one member's feed."""
 
 import json
 from argparse import ArgumentParser
@@ -14,6 +14,7 @@ from rich.table import Table
 from monitoring.clock import now
 from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.services.errors import ServiceError
+from recommendations.services.members.members import find_members
 from recommendations.services.serving.pages import Page
 from recommendations.services.serving.recommend import FEEDS, recommend
 
@@ -55,11 +56,23 @@ def page_to_json(page: Page) -> str:
     )
 
 
+def find_first_member() -> str:
+    """Return the id of the first member with learned interests, or of the first member. Raises `CommandError`."""
+    first = find_members(limit=1)
+    if not first:
+        raise CommandError("There is no member. Import some, such as with `make run`.")
+    return first[0].id
+
+
 class Command(BaseCommand):
     help = "Print a member's feed with rank, score, score parts and reasons of each post."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("member_id", help="the platform's id of the member")
+        parser.add_argument(
+            "member_id",
+            nargs="?",
+            help="the platform's id of the member (default: the first with learned interests)",
+        )
         parser.add_argument(
             "--feed", choices=FEEDS, default="discovery", help="name of the feed (default: %(default)s)"
         )
@@ -70,9 +83,8 @@ class Command(BaseCommand):
         if not 1 <= options["limit"] <= 100:
             raise CommandError("--limit: give a number from 1 to 100.")
         try:
-            page = recommend(
-                member_id=options["member_id"], feed=options["feed"], limit=options["limit"], explain=True, now=now()
-            )
+            member_id = options["member_id"] or find_first_member()
+            page = recommend(member_id=member_id, feed=options["feed"], limit=options["limit"], explain=True, now=now())
         except ServiceError as error:
             raise CommandError(str(error)) from error
         if options["json"]:

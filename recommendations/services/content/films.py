@@ -12,6 +12,9 @@ ARTICLE = re.compile(
     r"^(?P<name>[^(]+), (?P<article>The|An?|Les?|La|L'|Los|Las|El|Der|Die|Das|Il|Lo|Une?|Eine?)(?=$| \()"
 )
 
+MEMBER_PREFIX = "movielens:"
+"""The beginning of the ids of the sample's members."""
+
 
 @dataclass(frozen=True, slots=True)
 class Film:
@@ -58,7 +61,7 @@ class Rating:
     @property
     def member_id(self) -> str:
         """The external id of the member who rated."""
-        return f"movielens:{self.rater_id}"
+        return f"{MEMBER_PREFIX}{self.rater_id}"
 
     @property
     def post_id(self) -> str:

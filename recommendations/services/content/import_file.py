@@ -1,5 +1,5 @@
 """
-Import members, posts, interactions or relationships from a CSV or JSONL file.
+Import members, posts, interactions or relationships from a CSV, JSONL or Parquet file.
 
 A bad row is rejected and listed in an errors file next to the imported file. A killed import resumes from its
 checkpoint. A repeated import adds nothing. A file whose earlier import rejected rows is imported from the start again,
@@ -19,6 +19,7 @@ from django.db import transaction
 from monitoring.transactions import write_transaction
 from recommendations.models import ImportCheckpoint
 from recommendations.services.content.importing.fields import FileLayout, file_layouts
+from recommendations.services.content.importing.parquet_files import PARQUET, converted_to_json_lines
 from recommendations.services.content.importing.problems import RowError
 from recommendations.services.content.importing.rejects import RejectsFile
 from recommendations.services.content.importing.rows import Row, file_format, open_import_file, read_rows
@@ -64,6 +65,9 @@ def import_file(
     *errors_path* is the file for the rejected rows; None: a file next to *path*. *restart* ignores the checkpoint of an
     earlier run. *dry_run* validates every row and writes nothing but the errors file.
     """
+    if path.suffix.lower() == PARQUET:
+        with converted_to_json_lines(path) as lines:
+            return import_file(kind=kind, path=lines, now=now, restart=restart, dry_run=dry_run, progress=progress)
     format_name = file_format(path)
     with open_import_file(path) as file:
         checkpoint = find_checkpoint(kind, file_sha256(path), now, restart)

@@ -26,7 +26,7 @@ from pathlib import Path
 from django.db import transaction
 
 from recommendations.models import Interaction, Member, Post, PrivacySettings
-from recommendations.services.content.films import Film, Rating
+from recommendations.services.content.films import MEMBER_PREFIX, Film, Rating
 from recommendations.services.learning.store_interactions import store_interactions
 from recommendations.stores.bulk import Column, insert_columns, refresh_statistics
 
@@ -133,7 +133,7 @@ def add_posts(films: Sequence[Film], published_at: Mapping[str, datetime], now: 
 def add_interactions(ratings: Sequence[Rating], shift: timedelta, now: datetime) -> int:
     """Add the ratings as interactions, oldest first. Return how many were created."""
     ordered = sorted(ratings, key=lambda rating: rating.rated_at)
-    members, posts = ids_by_prefix(Member, "movielens:"), ids_by_prefix(Post, "film:")
+    members, posts = ids_by_prefix(Member, MEMBER_PREFIX), ids_by_prefix(Post, "film:")
     columns: dict[str, Column] = {
         "event_id": [f"movielens:{rating.rater_id}:{rating.film_id}" for rating in ordered],
         "member_id": [members[rating.member_id] for rating in ordered],

@@ -19,6 +19,7 @@ from recommendations.engines.plain import PlainEngine
 from recommendations.models import EmbeddingModel, FeedRequest, Post, TrainedModel
 from recommendations.services import wiring
 from recommendations.stores import change_log as log
+from recommendations.stores.qdrant_vectors import is_version_supported
 
 PROJECT_APPS = ("recommendations", "flags", "access", "monitoring")
 MIN_EMBEDDED_SHARE = 0.99
@@ -88,6 +89,12 @@ def check_vectors(_now: datetime) -> CheckResult:
                 "Set QDRANT_URL and run manage.py reindex, or raise CATALOGUE_MAX_POSTS.",
             )
         return pass_result(f"all {posts:,} posts are resident; Qdrant is not needed up to {max_posts:,} posts")
+    server = wiring.qdrant_client().info().version  # type: ignore[union-attr]  # an index has a client
+    if not is_version_supported(server):
+        return warn_result(
+            f"Qdrant's version is {server}; the client supports its own and the neighboring minor versions.",
+            "Use the version of Qdrant in docker-compose.yml.",
+        )
     in_index = index.count()
     if in_index < posts * MIN_EMBEDDED_SHARE:
         return fail_result(f"Qdrant has {in_index:,} of {posts:,} posts.", "Run manage.py reindex --resume.")
