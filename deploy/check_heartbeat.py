@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 
 BEAT_KEY = "recsys:redbeat::lock"
-"""The lock of the active beat. It expires one minute after that process ends."""
+"""The lock of the active beat. It expires a few seconds after that process ends."""
 WORKER_KEY = "recsys:monitoring:workers:{name}@{host}"
 
 

@@ -360,7 +360,10 @@ class JobOptions(StrictSerializer):
         help_text="Jobs with a higher priority are processed first. Default: high for member_feed, else normal.",
     )
     deadline = TypedField(
-        Time, default=None, allow_null=True, help_text="At this time the part of the job that has not begun is cancelled."
+        Time,
+        default=None,
+        allow_null=True,
+        help_text="At this time the part of the job that has not begun is cancelled.",
     )
 
 

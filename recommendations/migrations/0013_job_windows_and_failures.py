@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommendations', '0011_tuned_defaults'),
+        ('recommendations', '0012_damped_engagement'),
     ]
 
     operations = [

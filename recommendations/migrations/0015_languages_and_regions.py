@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommendations', '0011_tuned_defaults'),
+        ('recommendations', '0014_indexes_of_periodic_queries'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommendations', '0011_tuned_defaults'),
+        ('recommendations', '0013_job_windows_and_failures'),
     ]
 
     operations = [
