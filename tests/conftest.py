@@ -27,13 +27,19 @@ from tests import servers  # noqa: E402
 pytest_plugins = ["tests.servers"]
 
 INDEPENDENT_OF_THE_DATABASE = {
-    "alerts", "commands", "cors", "dashboard", "data_commands", "doctor", "evaluation", "examples",
-    "experiment_admin", "experiment_entry_points", "failing_caches", "fallback", "fastembed_text", "flag_admin",
-    "flag_api", "flower", "generate", "import_sample", "interim_analysis", "logs", "main_parameters", "maintenance",
-    "metrics", "monitoring", "neighbors", "page_cache", "pictures", "process_memory", "quality",
-    "rate_limits_over_http", "roles", "rollback_docs", "samples", "spark", "tracing", "versions", "workers",
+    "alerts", "beat", "collaborative_feeds", "commands", "cors", "dashboard", "data_commands", "deploying",
+    "doctor", "evaluation", "examples", "experiment_admin", "experiment_entry_points", "experiments", "explain",
+    "failing_caches", "fallback", "fastembed_text", "feed_filters", "flag_admin", "flag_api", "flag_services",
+    "flower", "generate", "graphql", "import_sample", "interim_analysis", "logs", "main_parameters",
+    "maintenance", "metrics", "monitoring", "neighbors", "own_data", "page_cache", "page_in_place", "paging",
+    "pictures", "policies", "process_memory", "quality", "rate_limits_over_http", "recommend", "roles",
+    "rollback_docs", "samples", "schema", "search", "show_less_effect", "spark", "tracing", "versions",
+    "workers",
 }  # fmt: skip
-"""Modules about pages, formats, metrics, caches and processes. They run on SQLite only: CI has half an hour."""
+"""
+Modules about feeds, pages, formats, metrics, caches and processes. CI has half an hour, so it runs them on SQLite only; the
+queries of feeds run on both databases (tests/spec/test_sources.py, test_filters.py). `make nightly` runs all on both.
+"""
 
 # The profile of all tests. No deadline, so that no test fails because the machine is busy. All examples of a test share
 # one database. A test that needs another number of examples sets `@settings(max_examples=...)`.
@@ -122,10 +128,14 @@ def fresh_wiring(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect nightly tests unless they are selected with -m, and tests that run on another database only."""
+    """
+    Deselect nightly tests unless they are selected with -m, and tests that run on another database only.
+
+    EVERY_MODULE=1 selects every module on PostgreSQL, too.
+    """
     database = os.environ.get("TEST_DATABASE", "sqlite")
     items[:] = [item for item in items if all(mark.args == (database,) for mark in item.iter_markers("one_database"))]
-    if database == "postgresql":
+    if database == "postgresql" and not os.environ.get("EVERY_MODULE"):
         items[:] = [item for item in items if item.path.stem.removeprefix("test_") not in INDEPENDENT_OF_THE_DATABASE]
     if "nightly" not in config.getoption("markexpr"):
         items[:] = [item for item in items if "nightly" not in item.keywords]
