@@ -37,8 +37,9 @@ INDEPENDENT_OF_THE_DATABASE = {
     "workers",
 }  # fmt: skip
 """
-Modules about feeds, pages, formats, metrics, caches and processes. CI has half an hour, so it runs them on SQLite only; the
-queries of feeds run on both databases (tests/spec/test_sources.py, test_filters.py). `make nightly` runs all on both.
+Modules about feeds, pages, formats, metrics, caches and processes. CI has half an hour, so it runs them on SQLite only;
+the queries of feeds run on both databases (tests/spec/test_sources.py, test_filters.py). `make nightly` runs all on
+both.
 """
 
 # The profile of all tests. No deadline, so that no test fails because the machine is busy. All examples of a test share
