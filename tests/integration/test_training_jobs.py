@@ -114,6 +114,7 @@ def test_invalid_parameters_of_a_training_job(params, message):
 
 
 def test_another_worker_does_not_train(platform):
+    job_kinds.register()  # this module has imported the module of the training worker
     job = submit()
     with pytest.raises(RuntimeError, match="Only the training worker"):
         run(job)
