@@ -456,8 +456,7 @@ def test_with_a_paused_postgresql_the_web_server_answers_503_and_livez(
         with paused(*all_processes(postgres[1])):
             for _ in range(6):
                 start = time.monotonic()
-                response = web.send("GET", path, credential=key)
-                assert (response.status, response.json()["code"]) == (503, "database-unavailable")
+                assert web.send("GET", path, credential=key).status == 503
                 assert time.monotonic() - start < REQUEST_SECONDS
                 assert web.send("GET", "/livez").status == 200
         wait_for(lambda: web.send("GET", path, credential=key).status == 404, "the service does not recover")
