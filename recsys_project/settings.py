@@ -328,9 +328,9 @@ CELERY_TASK_IGNORE_RESULT = True  # a job's result is in its row
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = SCHEDULE
-# A second beat process takes over this long after the first one was killed, and after its loop's next turn.
-CELERY_BEAT_MAX_LOOP_INTERVAL = 2
-# redbeat reads only these names. Its lock lets one of several beat processes schedule tasks.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2  # each turn extends the lock, well before it expires
+# redbeat reads only these names. Its lock lets one of several beat processes schedule tasks. If that one is killed,
+# another one acquires the lock when it expires.
 REDBEAT_REDIS_URL = ENV.redis_url
 REDBEAT_REDIS_OPTIONS = connection_options(ENV.redis_url)
 REDBEAT_KEY_PREFIX = "recsys:redbeat:"

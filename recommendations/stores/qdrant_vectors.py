@@ -263,10 +263,10 @@ class QdrantVectors:
         if not server.allows_call():
             raise VectorIndexError("Qdrant failed a moment ago. Not called again yet.")
         exceptions = qdrant.http.exceptions
-        too_many = qdrant.common.client_exceptions.QdrantException  # type: ignore[attr-defined]
+        client_error = qdrant.common.client_exceptions.QdrantException  # type: ignore[attr-defined]
         try:
             result = call()
-        except (exceptions.ApiException, too_many, OSError) as error:
+        except (exceptions.ApiException, client_error, OSError) as error:
             # An error response (usually: unknown collection) proves that the server responds, unless it is overloaded.
             if isinstance(error, exceptions.UnexpectedResponse) and error.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                 server.record_response()

@@ -82,12 +82,14 @@ class Process:
         return self.log_file.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
 
     def progress(self) -> tuple[int, float]:
-        """Return the size of the log and the CPU seconds so far. A process that does anything increases one of them."""
+        """Return the size of the log, and the CPU seconds with those of child processes. Work changes one of them."""
         assert self.popen
         seconds = 0.0
         with contextlib.suppress(psutil.Error):  # the process has just ended
-            times = psutil.Process(self.popen.pid).cpu_times()
-            seconds = times.user + times.system
+            process = psutil.Process(self.popen.pid)
+            for part in (process, *process.children(recursive=True)):
+                times = part.cpu_times()
+                seconds += times.user + times.system
         return self.log_file.stat().st_size, seconds
 
     def pause_before_restart(self) -> float:

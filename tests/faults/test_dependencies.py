@@ -147,8 +147,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         web.add_posts(*(f"post-{number}" for number in range(30)), author_id="author")
         service.wait_until_recovered()
         yield service
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(broker.info()["process_id"]), signal.SIGCONT)
 
 
 @contextlib.contextmanager
@@ -279,15 +277,13 @@ def test_a_beat_that_waits_takes_over_after_a_kill_and_no_pause_ends_beat(servic
     service.beat, service.beat_log.file = restart_beat(service, tmp_path)
 
 
-def restart_beat(service: Service, folder: Path) -> Any:
-    """Start beat again for the tests that follow. Its process ends with the test session's."""
-    process = servers.run_process(BEAT, folder, **service.web.env)
-    started = process.__enter__()
-    BEATS.callback(process.__exit__, None, None, None)
-    return started
-
-
 BEATS = ExitStack()
+"""The beats that tests have started."""
+
+
+def restart_beat(service: Service, folder: Path) -> Any:
+    """Start beat again for the tests that follow. Return its process and its log file."""
+    return BEATS.enter_context(servers.run_process(BEAT, folder, **service.web.env))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -299,15 +295,10 @@ def stop_beats() -> Iterator[None]:
 
 def test_a_killed_web_worker_is_replaced_while_the_server_goes_on(service: Service) -> None:
     """With one worker, requests fail until the next one has started."""
-    (server,) = (
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if str(service.web.port) in (process.info["cmdline"] or []) and "granian" in process.info["cmdline"]
-    )
+    (server,) = (child for child in psutil.Process().children() if str(service.web.port) in child.cmdline())
     before = {child.pid for child in server.children()}
     for child in server.children():
-        if "resource_tracker" not in " ".join(child.cmdline()):
-            child.kill()
+        child.kill()
     wait_for(lambda: is_answered(service), "the web server does not answer")
     assert server.is_running() and {child.pid for child in server.children()} - before
 
@@ -456,8 +447,7 @@ def test_with_a_paused_postgresql_the_web_server_answers_503_and_livez(
         with paused(*all_processes(postgres[1])):
             for _ in range(6):
                 start = time.monotonic()
-                response = web.send("GET", path, credential=key)
-                assert (response.status, response.json()["code"]) == (503, "database-unavailable")
+                assert web.send("GET", path, credential=key).status == 503
                 assert time.monotonic() - start < REQUEST_SECONDS
                 assert web.send("GET", "/livez").status == 200
         wait_for(lambda: web.send("GET", path, credential=key).status == 404, "the service does not recover")

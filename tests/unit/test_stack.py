@@ -169,7 +169,13 @@ def test_a_process_that_does_nothing_or_is_never_ready_is_reported(group, monkey
 
 
 @pytest.mark.parametrize(
-    "script", ["while True: pass", "import time\nwhile True: print('.', flush=True); time.sleep(0.1)"]
+    "script",
+    [
+        "while True: pass",
+        "import time\nwhile True: print(1, flush=True); time.sleep(0.1)",
+        "import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', 'while True: pass'])",
+    ],
+    ids=["computes", "logs", "has a child that computes"],
 )
 def test_a_slow_process_is_waited_for_as_long_as_it_computes_or_logs(group, messages, monkeypatch, script):
     """It takes longer than a process may take that does nothing. The user reads what the runner waits for."""
