@@ -287,8 +287,8 @@ class SlateCache(BudgetedCache, Protocol):
         Store a slate as it was served, and return whether it is stored. False: the cache is unreachable, or the
         member's slates were removed less than a minute ago, perhaps after this request began.
 
-        The last 10 of a member are stored, for a quarter of an hour after the last of them. Neither `purge` nor `retire`
-        removes them, because a reader who pages on has passed their posts nevertheless.
+        The last 10 of a member are stored, for a quarter of an hour after the last of them. Neither `purge` nor
+        `retire` removes them, because a reader who pages on has passed their posts nevertheless.
         """
         ...
 

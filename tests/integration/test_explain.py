@@ -93,7 +93,7 @@ def test_a_pick_is_explained_before_a_worker_has_recorded_it(viewer, serve):
     "build",
     [
         lambda viewer: recommend(member_id="viewer", now=NOW),
-        lambda viewer: refresh.rebuild_slate(viewer.pk, "discovery", NOW),
+        lambda viewer: refresh.refresh_slate(member_id=viewer.pk, feed="discovery", now=NOW),
     ],
 )
 def test_a_cached_page_has_its_score_parts_before_a_worker_has_recorded_them(viewer, build):

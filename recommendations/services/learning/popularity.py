@@ -20,7 +20,7 @@ from operator import or_
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from recommendations.contracts import MIN_POSITIVE_WEIGHT, POPULARITY_SUMS
 from recommendations.models import DampedEngagement, Interaction, Member, PostStats, RegionStats
@@ -40,7 +40,7 @@ NEVER = datetime.fromtimestamp(0, UTC)
 """The time of sums to which nothing has been added."""
 LISTED_SHARE = 0.5
 """The admin lists what a member added if less than this share of it counts."""
-DAYS_PER_QUERY = 50
+CONDITIONS_PER_QUERY = 50
 """Days that one query reads. Changes the speed."""
 COLUMNS = ("occurred_at", "id", "member_id", "post_id", "kind", "post__author_id")
 
@@ -119,46 +119,35 @@ def find_affected(of_these: set[LearnedRow]) -> tuple[set[MemberDay], set[Learne
 
     Those are all rows of the members on these days, and all others of the same members with the same posts.
     """
-    same_pairs = find_learned({row.pair for row in of_these})
-    days = {row.member_day for row in same_pairs | of_these}
-    of_days = find_learned_on(days)
-    return days, find_learned({row.pair for row in of_days | of_these})
+    pairs, own_days = {row.pair for row in of_these}, {row.member_day for row in of_these}
+    near = find_learned(pairs, own_days)
+    days = own_days | {row.member_day for row in near if row.pair in pairs}
+    near |= find_learned(set(), days - own_days)
+    return days, near | find_learned({row.pair for row in near} - pairs, set())
 
 
-def find_learned(pairs: Collection[Pair]) -> set[LearnedRow]:
-    """Return the learned interactions of these members with these posts."""
-    learned = learned_interactions({member for member, _ in pairs}).filter(post__in={post for _, post in pairs})
-    return {row for row in read_rows(learned) if row.pair in pairs}
-
-
-def find_learned_on(days: Collection[MemberDay]) -> set[LearnedRow]:
-    """Return the learned interactions of these members on these days."""
+def find_learned(pairs: Collection[Pair], days: Collection[MemberDay]) -> set[LearnedRow]:
+    """Return the learned interactions of these members with these posts, and of these members on these days."""
     by_day: dict[date, set[int]] = defaultdict(set)
     for member_id, day in days:
         by_day[day].add(member_id)
+    conditions = [
+        Q(member__in=members, occurred_at__gte=start_of(day), occurred_at__lt=start_of(day, 1))
+        for day, members in sorted(by_day.items())
+    ]
+    if pairs:
+        conditions.append(Q(member__in={member for member, _ in pairs}, post__in={post for _, post in pairs}))
+    learned = Interaction.objects.filter(is_learned=True, is_ignored=False).order_by()
     found: set[LearnedRow] = set()
-    all_days = sorted(by_day)
-    for start in range(0, len(all_days), DAYS_PER_QUERY):
-        one_of = all_days[start : start + DAYS_PER_QUERY]
-        ranges = reduce(or_, (Q(occurred_at__gte=start_of(day), occurred_at__lt=start_of(day, 1)) for day in one_of))
-        members = set().union(*(by_day[day] for day in one_of))
-        found |= {row for row in read_rows(learned_interactions(members).filter(ranges)) if row.member_day in days}
-    return found
+    for start in range(0, len(conditions), CONDITIONS_PER_QUERY):
+        rows = learned.filter(reduce(or_, conditions[start : start + CONDITIONS_PER_QUERY])).values_list(*COLUMNS)
+        found.update(LearnedRow(*row) for row in rows)
+    return {row for row in found if row.pair in pairs or row.member_day in days}
 
 
 def start_of(day: date, later: int = 0) -> datetime:
     """Return when the day begins that is *later* days after *day*, in UTC."""
     return datetime.combine(day + timedelta(days=later), time(), UTC)
-
-
-def learned_interactions(member_ids: Collection[int]) -> QuerySet[Interaction]:
-    """Return the interactions of these members that the sums include."""
-    return Interaction.objects.filter(is_learned=True, is_ignored=False, member__in=member_ids).order_by()
-
-
-def read_rows(interactions: QuerySet[Interaction]) -> Iterable[LearnedRow]:
-    """Return the rows of these interactions."""
-    return (LearnedRow(*row) for row in interactions.values_list(*COLUMNS))
 
 
 class Weighing(NamedTuple):
