@@ -48,9 +48,9 @@ def interrupt_chunks() -> None:
 @shared_task(name=task_queue.PROCESS_CHUNK)
 def process_chunk(job_id: str, number: int, **_: object) -> None:
     """Process one chunk of the queue, with the currently active embedding model. `work` chooses the chunk."""
-    now = clock.now()
-    wiring.sync_embedding_models(now, must_be_current=True)
-    work.process_chunk(job_id=UUID(job_id), number=number, now=now)
+    # To load a model takes seconds. The lease begins after that.
+    wiring.sync_embedding_models(clock.now(), must_be_current=True)
+    work.process_chunk(job_id=UUID(job_id), number=number, now=clock.now())
 
 
 @shared_task(name=task_queue.LEARN_INTERACTIONS)
