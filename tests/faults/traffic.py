@@ -34,13 +34,14 @@ def author_of(post: str) -> str:
 class Clients:
     """The clients of one run. Each thread has random numbers of its own and changes keys of its own."""
 
-    def __init__(self, ports: Sequence[int], key: str, seed: int) -> None:
+    def __init__(self, ports: Sequence[int], key: str, seed: int, *, slowness: float = 1.0) -> None:
+        """*slowness*: a factor of the pauses between requests."""
         self.history = History()
         self._ports, self._key, self._seed = ports, key, seed
         self._is_over = threading.Event()
         self._values: dict[Key, Hashable] = {}
         self._threads = [
-            threading.Thread(target=self._repeat, args=(name, action, pause), daemon=True)
+            threading.Thread(target=self._repeat, args=(name, action, slowness * pause), daemon=True)
             for name, action, pause in (
                 ("events", self._send_events, 0.1),
                 ("preferences", self._change_preferences, 0.1),

@@ -19,9 +19,10 @@ from recommendations.services import wiring, work
 from recommendations.services.errors import InvalidRequest, JobFileNotFound, UnknownMember
 from recommendations.services.learning import interact, learn
 from recommendations.services.members import erasure, preferences
-from recommendations.services.members.export import EXPORT_RETENTION, fetch_export
+from recommendations.services.members.export import fetch_export
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
+from recommendations.services.upkeep.retention import EXPORT_RETENTION
 from recommendations.services.vectors.embedding import embed_posts
 from recommendations.services.vectors.embedding_models import embed_due_posts
 from recommendations.services.vectors.reindexing import reindex

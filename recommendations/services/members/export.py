@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,10 +34,9 @@ from recommendations.models import (
     Undo,
 )
 from recommendations.services.errors import JobFileNotFound
+from recommendations.services.upkeep.retention import EXPORT_RETENTION
 
 EXPORT_VERSION = 1
-EXPORT_RETENTION = timedelta(days=7)
-"""How long an export can be downloaded."""
 
 
 def export_member(*, job_id: UUID, member_pk: int, now: datetime) -> None:

@@ -37,7 +37,6 @@ from recommendations.models import (
     ServedPage,
     Undo,
 )
-from recommendations.services.members.export import EXPORT_RETENTION
 from recommendations.services.serving import inputs
 from recommendations.stores.rising_ids import first_id_since
 
@@ -45,6 +44,8 @@ BATCH_ROWS = 1_000
 """Rows deleted per transaction, while other writers wait. Changes the speed."""
 IDS_PER_RANGE = 20_000
 """Size of the id ranges in which a table without an index by age is scanned."""
+EXPORT_RETENTION = timedelta(days=7)
+"""How long an export can be downloaded."""
 STATISTICS_RETENTION = timedelta(days=400)
 """For numbers that compare a day with the same day of the year before."""
 
