@@ -80,7 +80,7 @@ def test_a_feed_of_own_posts_has_no_post_of_a_blocked_author(server):
 
 def test_a_first_event_changes_the_next_page(server):
     answer, page = run_block(server, 1)
-    assert json.loads(answer)["results"][0]["status"] == "accepted"
+    assert json.loads(answer)["results"][0]["status"] == "recorded"
     assert "post-4" not in ids(page) and len(ids(page)) == 5
 
 

@@ -66,6 +66,7 @@ NOT_INHERITED = frozenset(
         "PROMETHEUS_MULTIPROC_DIR",
         "QDRANT_API_KEY",
         "QDRANT_URL",
+        "SECRETS_DIR",
         "TOKEN_SIGNING_KEYS",
     }
 )
