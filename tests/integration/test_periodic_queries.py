@@ -156,6 +156,14 @@ def test_no_periodic_task_reads_a_whole_table(rows, monkeypatch):
     assert explainer.tables >= TABLES - {"recommendations_undo"}, "a task of each table was explained"
 
 
+@pytest.mark.parametrize("condition", [{"is_learned": True}, {"value": 1.0}])
+def test_a_query_without_an_index_is_found(condition):
+    explainer = Explainer()
+    with connection.execute_wrapper(explainer):
+        list(Interaction.objects.order_by().filter(**condition).values_list("member_id", flat=True))
+    assert len(explainer.scans) == 1
+
+
 @pytest.mark.one_database("postgresql")
 def test_no_growing_table_has_an_index_for_like():
     with connection.cursor() as cursor:
