@@ -7,6 +7,7 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from values.names import describe_unknown_name, find_unknown_name
 from values.problems import InvalidValueError
@@ -23,6 +24,10 @@ class TypedField(serializers.Field):  # type: ignore[type-arg]
     def __init__(self, value_type: Any, *, allow_blank: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.value_type, self.allow_blank = value_type, allow_blank
+
+    def get_value(self, dictionary: Any) -> Any:
+        """Return the value in a body or a query, also an empty text: DRF takes one in a query for no value."""
+        return dictionary.get(self.field_name, empty)
 
     def to_internal_value(self, data: Any) -> Any:
         """Return the normal form of the value. Raises `ValidationError`."""

@@ -133,7 +133,7 @@ def test_a_document_of_a_flag_has_no_number_and_time_without_a_type(module):
         (
             typed_forms.PostForm,
             Post,
-            {"external_id": "a", "safety_labels": '{"a": 2}'},
+            {"external_id": "a", "kind": "text", "safety_labels": '{"a":2}'},
             "safety_labels",
         ),
         (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "language": "EN", "tags": '["a "]'}, None),

@@ -41,7 +41,7 @@ def send(server, method, path, body, *, is_chunked, content_type="application/js
 @pytest.fixture(scope="module")
 def operations(server):
     """Return the method and address of every operation that takes a body."""
-    schema = json.loads(server.send("GET", "/api/schema/?format=json").body)
+    schema = json.loads(server.send("GET", "/api/schema/", headers={"Accept": "application/json"}).body)
     found = [
         (method.upper(), fill(path))
         for path, methods in schema["paths"].items()

@@ -462,14 +462,16 @@ def test_progress_ends_at_the_size_of_the_file(tmp_path):
     assert calls[-1] == (path.stat().st_size, path.stat().st_size)
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_commas_semicolons_and_tabs_separate_columns(load, separator):
+def test_commas_semicolons_and_tabs_separate_columns(load, separator, quote):
     rows = [["id", "is_private", "languages"], ["ann", "no", "en|pt-br"], ["bob", "yes", ""]]
-    summary = load("members.csv", "\n".join(separator.join(row) for row in rows))
-    assert (summary.created, summary.rejected) == (2, 0)
+    lines = [separator.join(f"{quote}{cell}{quote}" for cell in row) for row in rows]
+    summary, errors = load("members", "\n".join(lines), "m.csv")
+    assert (summary.created, errors) == (2, [])
     assert Member.objects.get(external_id="ann").languages == ["en", "pt-BR"]
 
 
 def test_an_unknown_column_is_answered_with_the_nearest_one(load):
     with pytest.raises(ImportFileError, match=r"unknown: 'is_privat'.*Did you mean is_private\?"):
-        load("members.csv", "id,is_private,is_privat\nann,no,no\n")
+        load("members", "id,is_private,is_privat\nann,no,no\n", "m.csv")

@@ -146,12 +146,15 @@ def read_header(lines: LineReader, layout: FileLayout) -> tuple[str, list[str]]:
     The separator is the comma, semicolon or tab that splits the first row into the most columns of the layout. Raises
     `ImportFileError` if the columns are not usable.
     """
-    text = next(lines, "")
-    try:
-        rows = {mark: next(csv.reader([text], strict=True, delimiter=mark), []) for mark in SEPARATORS}
-    except csv.Error as error:
-        raise ImportFileError(f"The first line is not a CSV header: {error}.") from error
-    headers = {mark: [name.strip().lower() for name in row] for mark, row in rows.items()}
+    text, headers, errors = next(lines, ""), {}, []
+    for mark in SEPARATORS:
+        try:
+            cells = next(csv.reader([text], strict=True, delimiter=mark), [])
+            headers[mark] = [name.strip().lower() for name in cells]
+        except csv.Error as error:  # quoted names that another character separates
+            errors.append(error)
+    if not headers:
+        raise ImportFileError(f"The first line is not a CSV header: {errors[0]}.") from errors[0]
     separator = max(headers, key=lambda mark: len(set(headers[mark]) & set(layout.types)))
     header = headers[separator]
     if not header:
@@ -160,11 +163,11 @@ def read_header(lines: LineReader, layout: FileLayout) -> tuple[str, list[str]]:
     unknown = [name for name in header if name not in layout.types]
     repeated = sorted({name for name in header if header.count(name) > 1})
     problems = {"missing": missing, "unknown": unknown, "repeated": repeated}
-    errors = [f"{problem}: {', '.join(map(quote_value, names))}" for problem, names in problems.items() if names]
-    if errors:
+    described = [f"{problem}: {', '.join(map(quote_value, names))}" for problem, names in problems.items() if names]
+    if described:
         advice = describe_unknown_name(unknown[0], layout.types)[1] if unknown else ""
         raise ImportFileError(
-            f"The first line has wrong column names ({'; '.join(errors)}). {advice} "
+            f"The first line has wrong column names ({'; '.join(described)}). {advice} "
             f"Separate them by commas, semicolons or tabs; {', '.join(layout.required)} are required."
         )
     return separator, header
