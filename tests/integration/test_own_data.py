@@ -1,9 +1,11 @@
 """An empty platform starts with a folder of files instead of the sample: CSV, JSON lines and Parquet."""
 
 import csv
+import importlib
 import io
 import json
 import shutil
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -97,6 +99,12 @@ def test_a_folder_without_members_or_posts_or_with_two_of_them_is_refused(tmp_pa
         prepare.find_files(tmp_path / "missing")
 
 
+def test_members_and_posts_are_enough(tmp_path):
+    for name in ("posts.CSV", "members.jsonl", "notes.csv"):
+        (tmp_path / name).touch()
+    assert prepare.find_files(tmp_path) == {"members": tmp_path / "members.jsonl", "posts": tmp_path / "posts.CSV"}
+
+
 def test_each_step_is_printed_with_its_duration(capsys):
     output = io.StringIO()
     prepare.Command(stdout=output).run_step("Checking", "check", verbosity=0)
@@ -170,6 +178,15 @@ def test_a_parquet_file_that_cannot_be_read_is_reported(tmp_path, content):
 
 
 def test_without_pyarrow_parquet_names_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_files, "parquet", None)
-    with pytest.raises(ImportFileError, match="pip install pyarrow"):
-        import_file(kind="members", path=tmp_path / "members.parquet", now=NOW, progress=lambda *_: None)
+    """Importing the module works without the package."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    without = importlib.reload(parquet_files)
+    try:
+        with (
+            pytest.raises(ImportFileError, match="pip install pyarrow"),
+            without.converted_to_json_lines(tmp_path / "a"),
+        ):
+            pass
+    finally:
+        monkeypatch.undo()
+        importlib.reload(parquet_files)
