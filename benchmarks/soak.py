@@ -33,7 +33,7 @@ from tests.faults.traffic import Clients
 QUICK_SECONDS, FULL_SECONDS = 300, 3_600
 WARM_UP_SHARE = 0.2
 MAX_GROWTH = 0.05
-NOISE = {"memory": 2e6, "descriptors": 2.0, "redis": 2e5, "database": 20.0, "p99": 50.0}
+NOISE = {"memory": 2e6, "descriptors": 5.0, "redis": 2e5, "database": 20.0, "p99": 50.0}
 """Growth below this is noise: bytes, descriptors, bytes, bytes per row, milliseconds."""
 SAMPLES = 120
 SLOWNESS = 4.0
