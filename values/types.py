@@ -6,6 +6,7 @@ The types of values, as annotated types of pydantic: each has a parser, a normal
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, partial
@@ -24,8 +25,8 @@ from values.times import parse_time
 
 MAX_ID, MAX_WORD, MAX_MODEL = 128, 128, 128
 VECTOR_LENGTHS = (8, 4096)
-MAX_COORDINATE = 1e30
-"""A larger number of a vector overflows the float32 in which vectors are stored and multiplied."""
+MAX_COORDINATE = sys.float_info.max
+"""Of a vector; infinity and NaN are not at most this."""
 MAX_LIST = 100
 """Items of a list in a post or a member."""
 MAX_PREFERENCES = 500

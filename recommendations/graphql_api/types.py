@@ -310,7 +310,7 @@ class EventInput:
 
 @strawberry.type(description="The result of one event.")
 class EventResult:
-    event_id: strawberry.ID
+    event_id: strawberry.ID | None = strawberry.field(description="null if the event has no usable id.")
     status: str
     problem: str
 
@@ -318,7 +318,7 @@ class EventResult:
     def from_result(cls, result: EventResultBody) -> EventResult:
         problem = result["problem"]
         return cls(
-            event_id=strawberry.ID(result["event_id"]),
+            event_id=None if result["event_id"] is None else strawberry.ID(result["event_id"]),
             status=result["status"],
             problem=problem["detail"] if problem else "",
         )

@@ -60,7 +60,7 @@ class Bench:
 
     def send(self, method: str, path: str, body: object = None):
         """Return the response to a request. None is a server error."""
-        response = self.server.send(method, path, body)
+        response = self.server.send(method, path, body, credential=self.server.key)
         assert response.status < 500, (method, path, body, response.body[:500])
         return response
 

@@ -24,7 +24,6 @@ BODIES = [
     b'{"members": ["\\ud800"], "posts": [null], "events": [[]]}',
 ]
 PARAMETERS = ("member_id", "post_id", "target_id", "requester_id", "key", "kind", "space", "variant", "action", "step")
-HEADERS = {"Content-Type": "application/json", "If-Match": "*"}
 
 
 def send(server, method, path, body, *, is_chunked, content_type="application/json"):
@@ -32,7 +31,8 @@ def send(server, method, path, body, *, is_chunked, content_type="application/js
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         content = iter([body[:1], body[1:]] if len(body) > 1 else [body]) if is_chunked else body
-        connection.request(method, path, content, HEADERS | {"Content-Type": content_type}, encode_chunked=is_chunked)
+        headers = {"Content-Type": content_type, "If-Match": "*", "Authorization": f"Bearer {server.key}"}
+        connection.request(method, path, content, headers, encode_chunked=is_chunked)
         return connection.getresponse().status
     finally:
         connection.close()

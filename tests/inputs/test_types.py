@@ -57,7 +57,7 @@ def test_a_cell_that_is_no_list_is_refused(value_type, cell):
         read(value_type, read_cell(value_type, cell))
 
 
-@pytest.mark.parametrize("value", [[1.0] * 7, [1.0] * 4097, ["1"] * 8, [True] * 8, [float("nan")] * 8, [1e31] * 8, "x"])
+@pytest.mark.parametrize("value", [[1.0] * 7, [1.0] * 4097, ["1"] * 8, [True] * 8, [1e999] * 8, [10**400] * 8, "x"])
 def test_what_is_no_vector_is_refused(value):
     with pytest.raises(InvalidValueError, match="not a vector"):
         read(VectorNumbers, value)

@@ -358,4 +358,5 @@ def test_a_bad_value_of_an_event_costs_this_event_only(query_api, field):
     document = "mutation($e: [EventInput!]!) { recordInteractions(events: $e) { eventId status problem } }"
     results = query_api(document, e=[bad, good])["data"]["recordInteractions"]
     assert results[0]["status"] == "rejected" and results[0]["problem"]
+    assert results[0]["eventId"] == (None if field == "eventId" else "bad")
     assert results[1]["eventId"] == "good" and "post_id" in results[1]["problem"]

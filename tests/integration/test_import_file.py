@@ -336,7 +336,7 @@ BAD_ROWS = [
     ("posts", {"created_at": "yesterday"}, "created_at", "is not a time"),
     ("posts", {"created_at": "0001-01-01T00:00:00+23:00"}, "created_at", "is not a time"),
     ("posts", {"created_at": "1950-01-01T00:00:00Z"}, "created_at", "is not a time"),
-    ("posts", {"created_at": 1780000000000}, "created_at", "is not a time"),
+    ("posts", {"created_at": 1780000000000000}, "created_at", "is not a time"),
     ("posts", {"created_at": "2026-06-01T12:06:00Z"}, "created_at", "0:06:00 in the future"),
     ("posts", {"created_at": "2099-01-01T00:00:00Z"}, "created_at", "in the future"),
     ("interactions", {"member_id": "nobody"}, "member_id", "is not known"),

@@ -15,6 +15,7 @@ from flags.analysis import bandit, interim_analysis, tasks
 from flags.analysis.moments import compute_moments
 from flags.analysis.statistics import fixed_interval, mean_difference
 from flags.experiments import metric_sources
+from flags.experiments.report import build_report
 from flags.experiments.request_analysis import QUEUE, request_interim_analysis
 from flags.models import Experiment, ExperimentResult, Exposure, InterimAnalysis, Metric
 from flags.models.append_only import AppendOnlyError
@@ -286,13 +287,17 @@ def test_the_nightly_analysis_covers_every_running_experiment(trial, caplog):
     assert failed == ["broken"]
 
 
-def test_the_weekly_digest_has_decisions_and_the_days_left(trial):
+def test_the_weekly_digest_has_decisions_and_the_days_left(trial, monkeypatch):
     """Experiments that were finished more than a week ago are omitted."""
     for variant in ("control", "treatment"):
         newest = [factories.member(f"{variant}{n}") for n in range(35)]
         Exposure.objects.bulk_create(make_exposures(trial.phases.get(), newest, variant, at=NOW - timedelta(days=1)))
+    assert interim_analysis.run_interim_analysis(key="trial", now=NOW).days_left is None, "there are too few members"
+    assert build_report(trial).is_out_of_reach
+    monkeypatch.setitem(metric_sources._unit_counters, "member", lambda: 1_000_000)
     analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     assert analysis.days_left == pytest.approx((analysis.needed_units - 470) / 10), "70 units a week"
+    assert not build_report(trial).is_out_of_reach
     assert f"about {analysis.days_left:.0f} days left" in build_weekly_digest(now=NOW)[0]
     experiments.finish(key="trial", decision="treatment", **CHANGE_ARGUMENTS)
     assert build_weekly_digest(now=NOW) == ["trial: finished, decision: treatment."]

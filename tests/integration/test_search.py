@@ -146,12 +146,12 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
     assert send("put", "spaces/image/vectors", body).json() == {"stored": 1, "unknown_post_ids": ["?"]}
     assert PostEmbedding.objects.filter(post__external_id="new", space="image").exists()
     wiring.reset_parts()
-    response = send("post", "search", {"viewer_id": "viewer", "vector": vector}).json()
+    response = send("post", "search", {"viewer_id": "viewer", "space": "image", "vector": vector}).json()
     assert response["picks"][0]["post"]["id"] == "new"
-    response = client.get("/api/v1/search", {"viewer_id": "viewer", "post_id": "new", "kind": "text"})
+    response = client.get("/api/v1/search", {"viewer_id": "viewer", "space": "image", "post_id": "new", "kind": "text"})
     assert {pick["post"]["kind"] for pick in response.json()["picks"]} == {"text"}
     long_vector = (3e38 / max(map(abs, vector)) * np.array(vector)).tolist()
-    response = send("post", "search", {"viewer_id": "viewer", "vector": long_vector}).json()
+    response = send("post", "search", {"viewer_id": "viewer", "space": "image", "vector": long_vector}).json()
     assert response["picks"][0]["post"]["id"] == "new", "only the direction of a vector matters"
     for number in (1e39, -1e308):
         large_body = {
