@@ -262,6 +262,7 @@ def test_a_beat_that_waits_takes_over_after_a_kill_and_no_pause_ends_beat(servic
         log = Log(log_file)
         wait_for(lambda: log.count("beat_waits_for_lock"), "the second beat does not start")
         service.beat.kill()
+        service.beat.wait()
         took = time_of(lambda: wait_for(lambda: log.count("beat_schedules"), "no beat took over"))
         assert took < BACK_SECONDS
         with paused(second.pid):
@@ -295,7 +296,8 @@ def stop_beats() -> Iterator[None]:
 
 def test_a_killed_web_worker_is_replaced_while_the_server_goes_on(service: Service) -> None:
     """With one worker, requests fail until the next one has started."""
-    (server,) = (child for child in psutil.Process().children() if str(service.web.port) in child.cmdline())
+    running = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+    (server,) = (child for child in running if str(service.web.port) in child.cmdline())
     before = {child.pid for child in server.children()}
     for child in server.children():
         child.kill()
