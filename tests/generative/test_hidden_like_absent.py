@@ -207,7 +207,7 @@ NAME_NEITHER = """
     events.eventId[] events.kind[] events.target[] events.undoesEventId[] events.value[] events.occurredAt[]
     events.requestId[] changes.languages[] changes.region changes.isPrivate changes.isPersonalized changes.sensitivity
     changes.mutedWords[] changes.mutedTags[] idempotencyKey variant interest_tags[] preferences.interest_tags[]
-    changes.interestTags[]
+    changes.interestTags[] priority deadline
 """
 """Positions that name neither a post nor a member. An event id is the sender's own; a request id is checked as such."""
 

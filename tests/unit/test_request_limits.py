@@ -89,7 +89,7 @@ def test_every_list_of_a_request_has_a_maximum_length_that_is_checked_first():
         ({"seen": [1] * 5_001}, "/seen"),
         ({"negative_feedback": [1] * 5_001}, "/negative_feedback"),
         ({"relationships": {"mute": [1] * 10_001}}, "/relationships/mute"),
-        ({"preferences": {"languages": [1] * 21}}, "/preferences/languages"),
+        ({"preferences": {"languages": [1] * 101}}, "/preferences/languages"),
         ({"preferences": {"muted_tags": [1] * 501}}, "/preferences/muted_tags"),
     ],
 )
