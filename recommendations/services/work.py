@@ -624,7 +624,7 @@ def requeue_chunk(chunk: JobChunk, now: datetime, *, attempts: int, error: str =
     """
     job = lock_for_publishing(chunk.job)
     if job.cancel_requested_at is not None:
-        cancel_chunk(chunk, now)
+        cancel_chunk(chunk, now, attempts=attempts, error=error)
         return
     is_queued = claimed_chunk(chunk).update(
         state=Job.State.QUEUED,
@@ -676,9 +676,9 @@ def stop_chunk(chunk: JobChunk, now: datetime) -> None:
     cancel_chunk(chunk, now)
 
 
-def cancel_chunk(chunk: JobChunk, now: datetime) -> None:
-    """Cancel a claimed chunk of a locked job. Does nothing if the claim was lost."""
-    if claimed_chunk(chunk).update(state=Job.State.CANCELLED, **OUTSIDE_WINDOW):
+def cancel_chunk(chunk: JobChunk, now: datetime, **changes: object) -> None:
+    """Cancel a claimed chunk of a locked job, and change its row. Does nothing if the claim was lost."""
+    if claimed_chunk(chunk).update(state=Job.State.CANCELLED, **OUTSIDE_WINDOW, **changes):
         finish_job(chunk.job_id, now)
         publish_chunks(chunk.job, now)
 

@@ -33,7 +33,7 @@ def rows(redis_url):
     post = m.Post.objects.create(external_id="p1", author=bob, text="<b>bread</b>", created_at=then, changed_at=then)
     vector = np.eye(1, 8, dtype="<f4")
     packed, one = vector.tobytes(), np.ones(1, "<f4").tobytes()
-    job = m.Job.objects.create(kind="batch_feeds", created_at=then, total=1)
+    job = m.Job.objects.create(kind="batch_feeds", created_at=then, total=2, failed=1)
     trained = m.TrainedModel.objects.create(kind="item_weights", created_at=then, metrics={"ndcg10": 0.25})
     served = m.FeedRequest.objects.create(
         id=uuid4(),

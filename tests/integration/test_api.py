@@ -327,7 +327,7 @@ def test_the_failed_items_of_a_job_are_listed_in_pages_and_retried(api, posts):
     assert [failure["item_id"] for failure in failures] == chunk.item_ids
     assert {failure["id"] for failure in failures} == {"ann", "bob"}
     assert {failure["problem"] for failure in failures} == {"no luck"}
-    retried = api.post(f"/api/v1/jobs/{job_id}/retry").json()
+    retried = send(api, f"jobs/{job_id}/retry", {}).json()
     assert (retried["state"], retried["failed"]) == ("running", 0)
     assert api.get(address).json() == {"failures": [], "next_cursor": None}
     assert_problem(api.get(f"/api/v1/jobs/{uuid4()}/failures"), 404, "unknown-job")

@@ -32,6 +32,7 @@ from recommendations.models import (
     InterestProfile,
     Job,
     JobChunk,
+    JobFailure,
     JobFile,
     Member,
     Post,
@@ -96,7 +97,8 @@ def ann():
 
 def erase(member_id=ANN, now=NOW):
     job = work.submit_job(kind="erase_members", params={"member_ids": [member_id]}, now=now, submitter="key ab")
-    work.process_chunk(job_id=job.id, number=0, now=now)
+    while work.process_chunk(job_id=job.id, number=0, now=now):  # also what was submitted before
+        pass
     return work.read_job(job_id=job.id)
 
 
@@ -156,6 +158,7 @@ def plant_texts(user):
     ApiKey.objects.create(prefix="ab", name="n", scopes=[], secret_hash=b"x", created_at=NOW)
     job = Job.objects.create(kind="batch_feeds", created_at=NOW, state="done")
     JobChunk.objects.create(job=job, number=0, item_ids=[1])
+    JobFailure.objects.create(job=job, item_id=1, problem="", failed_at=NOW)
     kind = ContentType.objects.get_for_model(Job)
     LogEntry.objects.create(user=user, content_type=kind, object_id="1", action_flag=CHANGE, change_message="")
     for key in ("for_one", "for_one_trial"):
