@@ -107,7 +107,7 @@ def test_no_generated_body_is_a_server_error(server, operations):
     )
     bodies = st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode())
 
-    @settings(max_examples=5_000, deadline=None)
+    @settings(max_examples=5_000)
     @given(st.sampled_from(operations), bodies, st.booleans())
     def check(operation, body, is_chunked):
         assert send(server, *operation, body, is_chunked=is_chunked) < 500
