@@ -458,7 +458,7 @@ def vector_index_of(space: str, model: str, dimension: int) -> QdrantVectors | N
 
 @per_process
 def known_vector_indexes() -> dict[tuple[str, str], QdrantVectors]:
-    """Return this process's indexes by space and model. They are kept because each one holds its server's cooldown."""
+    """Return this process's indexes by space and model."""
     return {}
 
 

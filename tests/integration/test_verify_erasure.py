@@ -24,6 +24,7 @@ from qdrant_client import QdrantClient
 from access.models import ApiKey
 from flags.models import Condition, Exposure, PendingChange, RolloutPhase, RolloutPlan, Segment
 from flags.models.guarded import allow_guarded_writes
+from monitoring.dependencies import reset_dependencies
 from monitoring.models import Alert, AlertRule, MaintenanceRun, Notice, Silence
 from recommendations.models import (
     EmbeddingModel,
@@ -409,11 +410,11 @@ def test_an_erasure_is_not_done_while_qdrant_holds_the_vectors(ann, qdrant, monk
     with monkeypatch.context() as patch:
         patch.setattr(qdrant, "delete", fail)
         for _ in range(work.MAX_CHUNK_ATTEMPTS):
-            wiring.known_vector_indexes().clear()  # with them the rest period ends
+            reset_dependencies()  # the breaker closes
             with pytest.raises(VectorIndexError):
                 work.process_chunk(job_id=job.id, number=0, now=NOW)
     assert work.read_job(job_id=job.id).state == "failed"
-    wiring.known_vector_indexes().clear()
+    reset_dependencies()
     assert pk in indexed_posts() and ErasedPost.objects.filter(is_indexed=True).count() == 1
     if kind == "erase_members":
         assert ErasureReceipt.objects.get().erased_at is None and "qdrant" in places()
