@@ -1,8 +1,8 @@
 """
 The service under random faults keeps its guarantees, on both databases.
 
-FAULT_SECONDS is the length of a run and FAULT_SEED its seed. `make nightly` takes the day as its seed, so that it does not
-run the same faults every day. `python -m tests.faults` runs the same and prints a table.
+FAULT_SECONDS is the length of a run and FAULT_SEED its seed. `make nightly` takes the day as its seed, so that it does
+not run the same faults every day. `python -m tests.faults` runs the same and prints a table.
 """
 
 import os
