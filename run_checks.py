@@ -19,6 +19,7 @@ BIN = Path(sys.executable).parent
 PYTEST = ["-m", "pytest", "-q"]
 TWO_PROCESSES = ["-n", "2", "--dist", "worksteal"]
 COVERAGE = ["-m", "coverage"]
+SERVER_SUITES = ["journeys", "browser", "inputs", "attacks"]
 FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture"]
 
 Check = tuple[str, list[str], dict[str, str]]
@@ -38,10 +39,13 @@ TESTS: list[Check] = [
         [*PYTEST, *TWO_PROCESSES, "tests/spec/test_sources.py", "tests/spec/test_filters.py", "tests/integration"],
         {"TEST_DATABASE": "postgresql"},
     ),
-    # Each file starts servers of its own: `loadfile` starts them in one process only.
-    ("attacks", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/attacks"], {}),
+    # Each file starts servers of its own: `loadfile` starts them in one process only. The tests often wait for them.
+    (
+        "inputs, attacks, browser and journeys",
+        [*PYTEST, "-n", "3", "--dist", "loadfile", *(f"tests/{suite}" for suite in SERVER_SUITES)],
+        {},
+    ),
     ("faults", [*PYTEST, "tests/faults"], {}),
-    ("browser and journeys", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/browser", "tests/journeys"], {}),
 ]
 
 

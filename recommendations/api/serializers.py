@@ -513,13 +513,11 @@ class JobOut(serializers.Serializer):
     finished_at = serializers.DateTimeField(allow_null=True)
 
 
-class JobFailuresQuery(serializers.Serializer):
+class JobFailuresQuery(StrictSerializer):
     """Query parameters of the list of failed items."""
 
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
-    cursor = serializers.IntegerField(
-        min_value=0, max_value=2**63 - 1, default=0, help_text="next_cursor of the previous page."
-    )
+    limit = TypedField(whole_number_from(1, 100), default=20)
+    cursor = TypedField(whole_number_from(0, 2**63 - 1), default=0, help_text="next_cursor of the previous page.")
 
 
 class JobFailureOut(serializers.Serializer):

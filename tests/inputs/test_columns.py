@@ -37,7 +37,8 @@ UNTYPED = {
     "FeedQuery": {"feed", "cursor"},
     "FollowRequestsQuery": {"direction", "cursor"},
     "JobsQuery": {"kind", "state"},
-    "JobBody": {"kind", "params"},
+    "JobOptions": {"priority"},
+    "JobBody": {"kind", "params", "priority"},
     "PictureItem": {"image"},
 }
 """Fields of the API that are no values of members and posts: names that a list states, cursors and searched texts."""
