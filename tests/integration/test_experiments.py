@@ -233,7 +233,8 @@ def test_exposed_units_keep_their_variant_in_a_new_phase():
         experiments.begin_phase(key="trial", weights={"control": 1}, **CHANGE_ARGUMENTS)
 
 
-def test_units_are_assigned_by_the_new_weights_if_earlier_assignments_cannot_be_read(caplog):
+def test_units_are_assigned_by_the_new_weights_if_earlier_assignments_cannot_be_read(caplog, monkeypatch):
+    monkeypatch.setattr(snapshot, "REFRESH_SECONDS", 1e9)
     factories.experiment(FLAG)
     record_exposures(UnitExposure(unit, evaluate(key=FLAG, unit_id=unit).exposed_variant, NOW) for unit in UNITS[:300])
     experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **CHANGE_ARGUMENTS)
