@@ -18,7 +18,7 @@ coverage: setup-dev ## Run the tests, and require that they run every line and b
 	@$(PY) run_checks.py --coverage
 
 nightly: coverage spark licenses secrets ## Check licences and secrets, measure the coverage, and run the long tests (takes hours)
-	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
+	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration tests/architecture tests/inputs
 	@TEST_DATABASE=postgresql EVERY_MODULE=1 $(PY) -m pytest -q -n 2 --dist worksteal tests/spec tests/integration
 	@$(PY) -m pytest -q -m nightly tests/faults/test_two_versions.py
 	@FAULT_SEED=$$(date +%j) FAULT_SECONDS=1800 $(PY) -m pytest -q tests/faults/test_faults.py

@@ -74,5 +74,6 @@ def test_the_migrations_are_complete(copy):
     manage(copy, "makemigrations", "--check", "--dry-run")
 
 
+@pytest.mark.nightly
 def test_pages_explanations_replays_jobs_and_the_admin_work_with_the_new_components(copy):
     run(copy, "-m", "pytest", "-q", JOURNEY)

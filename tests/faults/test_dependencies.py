@@ -321,7 +321,8 @@ def test_with_a_redis_that_refuses_connections_every_write_is_answered(service: 
         log.skip()
     assert time_of(lambda: service.web.add_posts("alone", author_id="author")) < REQUEST_SECONDS
     assert time_of(lambda: service.submit_job(52)) < REQUEST_SECONDS
-    assert service.web_log.count("task_not_published") > 52
+    # The job has published the messages of its window, and the post one.
+    assert service.web_log.count("task_not_published") > 8
     assert service.feed() == 200
     status, overall, checks = service.ready()
     assert (status, overall, checks["redis"]) == (200, "warn", "warn")

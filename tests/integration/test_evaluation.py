@@ -327,6 +327,7 @@ def test_captured_candidates_ranked_with_the_same_policy_give_the_lists_that_wer
     np.testing.assert_array_equal(captured.rank(Policy(), np.arange(len(fold)), 20), served)
 
 
+@pytest.mark.nightly
 def test_another_policy_ranks_captured_candidates_as_it_would_serve_them(captured, fold, platform, tmp_path):
     settings = {"popularity": 2.0, "item_weights": 0.1, "diversity": 0.7, "exploration_share": 0.2, "author_cap": 1}
     other = replace(platform, policies={"wasm_conservative": settings})
@@ -400,6 +401,7 @@ def test_variety_is_selected_only_where_it_costs_little(captured_set, monkeypatc
     assert tune.tune_variety([captured_set], WEAK, lambda line: None).diversity == 0.2
 
 
+@pytest.mark.nightly
 def test_tune_stores_a_draft_and_activates_nothing(live_platform, tmp_path, monkeypatch):
     """With a real child process, on the data of the platform."""
     monkeypatch.setattr(tune, "MIN_CASES", 5)

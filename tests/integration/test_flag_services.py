@@ -300,7 +300,7 @@ def start_plan(*, on_breach="roll_back", hours=24, phases=(5, 50, 100)):
         "flag": "f",
         "phases": [{"percentage": p, "hours": hours} for p in phases],
         "guardrails": [
-            {"gauge": "errors", "variant": "new", "threshold": 0.01, "on_breach": on_breach},
+            {"gauge": "errors", "variant": "on", "threshold": 0.01, "on_breach": on_breach},
             {"gauge": "quality", "bound": "at_least", "threshold": 0.7, "on_breach": "pause"},
         ],
     }
@@ -338,7 +338,7 @@ def test_a_breach_turns_the_flag_off_and_saves_the_evidence(metric_values):
     values["errors"] = (0.2, 1000)
     state, changes = advance_to(0.5)
     assert state == (False, 5, "rolled_back", 1)
-    assert "errors of new at most 0.01" in changes[0].why and changes[0].evidence[0]["value"] == 0.2
+    assert "errors of on at most 0.01" in changes[0].why and changes[0].evidence[0]["value"] == 0.2
     last = FlagChange.objects.filter(subject="flag", key="f").first()
     assert (last.action, last.system) == ("killed", "rollout:p")
     assert advance_to(48)[0] == state, "it stays rolled back"

@@ -159,19 +159,21 @@ def test_mutations(query_api, world):
             setRelationship(memberId: "ann", kind: "mute", targetId: "bob")
             resetProfile(memberId: "ann")
             batchDiscoveryFeeds(
-                memberIds: ["ann"], idempotencyKey: "k", priority: "low", deadline: "2999-01-01T00:00:00"
+                memberIds: ["ann"], idempotencyKey: "k", priority: "low", deadline: "2099-01-01T00:00:00Z"
             ) { id state total isFinished priority deadline isExpired }
         }""",
         events=[event, event, {"eventId": "e2", "memberId": "ann"}],
         seen=[post, "nothing"],
-    )["data"]
+    )
+    assert "errors" not in data, data["errors"]
+    data = data["data"]
     assert [result["status"] for result in data["recordInteractions"]] == ["recorded", "duplicate", "rejected"]
     assert data["markSeen"] == 1
     assert data["updatePreferences"] == {"mutedTags": ["war"], "interestTags": ["art"], "isPrivate": False}
     assert Interaction.objects.count() == 1 and SeenPost.objects.exists()
     assert Relationship.objects.filter(kind="mute").count() == 1
     job = data["batchDiscoveryFeeds"]
-    assert (job["priority"], job["deadline"], job["isExpired"]) == ("low", "2999-01-01T00:00:00+00:00", False)
+    assert (job["priority"], job["deadline"], job["isExpired"]) == ("low", "2099-01-01T00:00:00+00:00", False)
     assert (
         query_api("query($id: UUID!) { job(id: $id) { kind state } }", id=job["id"])["data"]["job"]["kind"]
         == "batch_feeds"

@@ -13,6 +13,7 @@ from django.db import connection
 from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
 
+from monitoring.dependencies import reset_dependencies
 from recommendations import task_queue, tasks
 from recommendations.models import Job, JobChunk, JobFailure, Post
 from recommendations.services import wiring, work
@@ -145,6 +146,7 @@ def test_a_job_submitted_while_the_broker_is_down_is_published_later(
         with django_capture_on_commit_callbacks(execute=True):
             job = submit()
     assert state(job).state == "queued" and attempts
+    reset_dependencies()  # the broker is back
     with django_capture_on_commit_callbacks(execute=True):
         assert work.reconcile_jobs(now=NOW) == 0
         assert work.reconcile_jobs(now=LATER) == 3

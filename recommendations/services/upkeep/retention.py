@@ -122,6 +122,7 @@ BOUNDED = {
     "recommendations.EmbeddingModel": "one row for each embedding model that was ever used",
     "recommendations.ImportCheckpoint": "one row for each file that was imported",
     "recommendations.JobChunk": "deleted with its job",
+    "recommendations.JobFailure": "deleted with its job",
     "recommendations.RankingPolicy": "one row for each version that staff or the platform wrote",
     "flags.FlagChange": "append-only: the record of what staff changed",
     "flags.PendingChange": "one row for each change that waits for an approval",
