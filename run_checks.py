@@ -45,7 +45,7 @@ TESTS: list[Check] = [
         [*PYTEST, "-n", "3", "--dist", "loadfile", *(f"tests/{suite}" for suite in SERVER_SUITES)],
         {},
     ),
-    ("faults", [*PYTEST, "tests/faults"], {}),
+    ("faults", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/faults"], {}),
 ]
 
 
