@@ -168,6 +168,11 @@ def test_a_post_is_explained_whether_it_was_served_or_not(page):
     hidden = displayed_post_ids(page)[1]
     page.get_by_role("button", name=f"Hide post {hidden}", exact=True).click()
     expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=TIMEOUT_MS)
+    assert hidden not in displayed_post_ids(page)
+    # A like builds a new slate. The one before had served the hidden post.
+    liked = next(post for post in displayed_post_ids(page) if post.startswith("bread"))
+    page.get_by_role("button", name=f"Like post {liked}", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Liked. The page changed", timeout=TIMEOUT_MS)
     request_explanation(hidden)
     expect(page.locator(".facts")).to_contain_text("not_hidden")
     page.keyboard.press("Escape")
