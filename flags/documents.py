@@ -301,7 +301,7 @@ class RolloutPlanDocument(StrictSerializer):
 def guardrail_variants(flag: str) -> set[str]:
     """Return the variants that a guardrail of a plan for this flag may watch; the empty one is all requests."""
     variants = Flag.objects.filter(key=flag).values_list("variants__name", flat=True)
-    return {name for name in variants if name} | {"", *RESERVED_VARIANT_NAMES}
+    return {name for name in variants if name} | gauges.read_variants(flag) | {"", *RESERVED_VARIANT_NAMES}
 
 
 def guardrail_errors(plan: Document) -> dict[str, dict[str, str]]:

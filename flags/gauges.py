@@ -35,11 +35,23 @@ class Gauge:
 
 extensions = Extensions()
 _gauges: dict[str, Gauge] = {}
+_variants: dict[str, Callable[[], set[str]]] = {}
 
 
 def register_gauge(name: str, description: str, read: ReadMetricValue) -> None:
     """Register a gauge that guardrails can name. *description* includes the unit."""
     _gauges[name] = Gauge(description, read)
+
+
+def register_variants(flag: str, read: Callable[[], set[str]]) -> None:
+    """Register a function that returns the variants of requests under *flag*, besides the flag's own variants."""
+    _variants[flag] = read
+
+
+def read_variants(flag: str) -> set[str]:
+    """Return the variants of requests under this flag that were registered."""
+    extensions.load()
+    return _variants[flag]() if flag in _variants else set()
 
 
 def describe_gauges() -> dict[str, str]:

@@ -18,6 +18,7 @@ from flags.services.explain import explain
 from flags.services.history import find_differences, restore_change
 from flags.services.kill import kill_flag
 from flags.services.stale_flags import find_stale_flags
+from recommendations.contracts import ENGINE_FLAG
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -443,3 +444,20 @@ def test_killing_a_flag_pauses_its_plan(metric_values, ann):
     assert kill_flag(key="f", actor=Actor(ann), why="fire", now=NOW) is None
     rollouts.resume(key="p", actor=Actor(ann), why="out", now=NOW)
     assert Flag.objects.get(key="f").is_enabled
+
+
+def add_plan_that_watches(flag, variant):
+    guardrail = {"gauge": "feed_fallback_ratio", "variant": variant, "threshold": 0.05}
+    plan = {"flag": flag, "phases": [{"percentage": 5, "hours": 1}], "guardrails": [guardrail]}
+    return apply_change(subject="plan", key="watching", patch=plan, actor=TEST, why="x", now=NOW, create=True)
+
+
+def test_a_guardrail_of_the_engine_flag_watches_a_variant_of_feeds():
+    """Feeds are counted by the variant of their policy, which is no variant of the flag."""
+    assert add_plan_that_watches(ENGINE_FLAG, "wasm_conservative")
+
+
+def test_a_guardrail_of_another_flag_cannot_watch_a_variant_of_feeds():
+    factories.flag("f")
+    with pytest.raises(ValidationError, match="has no variant 'wasm_conservative'"):
+        add_plan_that_watches("f", "wasm_conservative")

@@ -14,7 +14,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from flags import attributes, gauges
 from flags.gauges import MetricValue
-from recommendations.models import FeedRequest, Interaction, Member
+from recommendations.contracts import ENGINE_FLAG
+from recommendations.models import FeedRequest, Interaction, Member, RankingPolicy
 from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS
 from recommendations.services.serving.ranking import CONTROL_ENGINE
 
@@ -81,10 +82,16 @@ def member_attributes(unit_id: str) -> Mapping[str, object]:
     return {"languages": row.languages, "is_active": row.is_active, "joined_on": f"{row.created_at:%Y-%m-%d}"} | region
 
 
+def policy_variants() -> set[str]:
+    """Return the variants of feed requests: each has a policy."""
+    return set(RankingPolicy.objects.values_list("variant", flat=True))
+
+
 def register() -> None:
-    """Register the gauges and the attributes."""
+    """Register the gauges, the variants that they can be restricted to, and the attributes."""
     gauges.register_gauge("feed_error_ratio", "share of feeds that no engine ranked, 0 to 1", error_ratio)
     gauges.register_gauge("feed_fallback_ratio", "share of feeds served by a fallback, 0 to 1", fallback_ratio)
     gauges.register_gauge("feed_latency_p95_ms", "95th percentile of the time to build a feed, in ms", latency_p95_ms)
     gauges.register_gauge("feed_engagement_ratio", "share of feeds with an engagement, 0 to 1", engagement_ratio)
+    gauges.register_variants(ENGINE_FLAG, policy_variants)
     attributes.register_attributes("members", MEMBER_ATTRIBUTES, member_attributes)
