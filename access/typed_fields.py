@@ -53,6 +53,8 @@ class TypedFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-unty
         if self.target.allow_blank:
             for name in ("pattern", "minLength"):
                 schema.pop(name, None)
+            if "enum" in schema:
+                schema["enum"] = [*schema["enum"], ""]
         return schema
 
 

@@ -105,7 +105,7 @@ def main(url: str, key: str) -> None:
     assert isinstance(mark_seen.sync(MEMBER, client=api, body=SeenPostsBodyRequest([post_id])), SeenPostsOut)
     params = JobBodyRequestParams()
     params["member_ids"] = [MEMBER]
-    job = submit_job.sync(client=api, body=JobBodyRequest(JobKind.MEMBER_FEED, params))
+    job = submit_job.sync(client=api, body=JobBodyRequest(kind=JobKind.MEMBER_FEED, params=params))
     assert isinstance(job, JobOut), job
     finished = wait_for(lambda: read_finished_job(api, job.id))
     problem = read_feed.sync("nobody", client=api)
