@@ -365,7 +365,7 @@ class RecordQueue(Protocol):
         """
         Append *records* and return the length of the queue. Over the limit, the oldest waiting records are lost.
 
-        Returns 0 if the queue is unreachable: the records are lost, and a warning is logged.
+        Returns 0 if the queue is unreachable. The caller then keeps the records.
         """
         ...
 

@@ -80,8 +80,7 @@ class RedisRecordQueue:
             if count > self._limit:
                 self._client.ltrim(WAITING_KEY, -self._limit, -1)
             return min(count, self._limit)
-        except redis.RedisError as error:
-            log.warning("served_records_lost", extra={"problem": type(error).__name__})
+        except redis.RedisError:
             return 0
 
     @store_errors()

@@ -253,6 +253,49 @@ def test_a_failure_to_send_loses_only_the_records_of_that_time(ann, outbox, monk
     assert ServedPage.objects.get().member.external_id == "bob"
 
 
+class AwayQueue:
+    """A queue that takes no records, as while Redis is away."""
+
+    def __init__(self):
+        self.attempts = 0
+
+    def push(self, *records):
+        self.attempts += 1
+        return 0
+
+
+def test_records_wait_in_the_process_while_redis_is_away(ann, outbox, monkeypatch, caplog):
+    monkeypatch.setattr(records, "RETRY_SECONDS", 0.01)
+    queue = AwayQueue()
+    with monkeypatch.context() as patch:
+        patch.setattr(wiring, "record_queue", lambda: queue)
+        shown = page()
+        wait_for(lambda: queue.attempts > 1)
+    wait_for_queue_length(2)
+    records.record_served(now=NOW)
+    assert ServedPage.objects.get().request_id == shown.request_id
+    assert "served_records_lost" not in [record.message for record in caplog.records]
+
+
+def test_a_process_holds_the_newest_records_while_redis_is_away(monkeypatch, caplog):
+    monkeypatch.setattr(records, "OUTBOX_RECORDS", 3)
+    sent = []
+
+    class Queue(AwayQueue):
+        def push(self, *records):
+            sent.extend(records)
+            return len(records) + 1
+
+    monkeypatch.setattr(wiring, "record_queue", AwayQueue)
+    box = records.Outbox(0)
+    for number in range(5):
+        box.put([records.OutgoingRecord(str(number).encode())])
+    monkeypatch.setattr(wiring, "record_queue", Queue)
+    assert box.send()
+    assert sent == [b"2", b"3", b"4"]
+    assert [line.count for line in caplog.records if line.message == "served_records_lost"] == [1, 1]
+
+
 def test_a_process_remembers_only_its_latest_exposures():
     exposures = records.QueuedExposures(2)
     for member_id in (1, 2, 3):

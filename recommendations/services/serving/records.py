@@ -49,6 +49,8 @@ GATHER_SECONDS = 1.0
 """How long records gather in Redis before a worker writes them. Changes the speed."""
 OUTBOX_RECORDS = 10_000
 """Records that a process holds while Redis is unreachable. Beyond this, the oldest are lost."""
+RETRY_SECONDS = 1.0
+"""Time between two attempts to send them."""
 COUNT_SERVED = """
     INSERT INTO {stats}
         (post_id, {sums}, summed_at, interaction_count, positive_count, served_count, changed_at)
@@ -157,12 +159,13 @@ class Outbox:
     """
     The records of this process that are to be sent to Redis. A thread sends them every RECORD_BUFFER_SECONDS.
 
-    Requests do not wait for it. A process that is killed loses at most the records of that time.
+    Requests do not wait for it. A process that is killed loses at most the records of that time, or, while Redis is
+    unreachable, the newest `OUTBOX_RECORDS`, which it holds until Redis takes them.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._waiting: deque[OutgoingRecord] = deque(maxlen=OUTBOX_RECORDS)
+        self._waiting: deque[OutgoingRecord] = deque()
         self._has_records = threading.Event()
         self._taking = threading.Lock()
         if seconds:
@@ -171,25 +174,36 @@ class Outbox:
 
     def put(self, records: Iterable[OutgoingRecord]) -> None:
         """Send these records within RECORD_BUFFER_SECONDS, or immediately if that is 0."""
-        self._waiting.extend(records)
+        self._hold(records)
         if self._seconds:
             self._has_records.set()
         else:
             self.send()
 
-    def send(self) -> None:
-        """Send the waiting records, and wake a worker if the queue in Redis was empty."""
+    def send(self) -> bool:
+        """Send the waiting records, and wake a worker if the queue was empty. Return whether the queue took them."""
         with self._taking:
             taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not taken:
-            return
+            return True
         queue_length = wiring.record_queue().push(*(record.packed for record in taken))
+        if not queue_length:
+            self._hold(taken, are_older=True)
+            return False
         if queue_length == len(taken):
             task_queue.enqueue(task_queue.RECORD_SERVED, after_seconds=GATHER_SECONDS)
-        if queue_length:
-            for record in taken:
-                if record.exposure:
-                    queued_exposures.add(record.exposure)
+        for record in taken:
+            if record.exposure:
+                queued_exposures.add(record.exposure)
+        return True
+
+    def _hold(self, records: Iterable[OutgoingRecord], *, are_older: bool = False) -> None:
+        """Let records wait, before the others if they *are_older*. If there are too many, the oldest are lost."""
+        with self._taking:
+            waiting = [*records, *self._waiting] if are_older else [*self._waiting, *records]
+            self._waiting = deque(waiting[-OUTBOX_RECORDS:])
+        if len(waiting) > OUTBOX_RECORDS:
+            log.warning("served_records_lost", extra={"count": len(waiting) - OUTBOX_RECORDS})
 
     def _run(self) -> None:
         while True:
@@ -197,9 +211,13 @@ class Outbox:
             time.sleep(self._seconds)
             self._has_records.clear()
             try:
-                self.send()
+                is_sent = self.send()
             except Exception:
                 log.exception("served_records_lost")
+                continue
+            if not is_sent:
+                time.sleep(RETRY_SECONDS)
+                self._has_records.set()
 
 
 @wiring.per_process
