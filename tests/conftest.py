@@ -94,8 +94,10 @@ from recommendations.services import wiring  # noqa: E402
 from recommendations.stores import active_policies, resident_facts  # noqa: E402
 from recommendations.stores.redis_record_queue import BATCH_PREFIX, BATCHES_KEY, LEASE_PREFIX, WAITING_KEY  # noqa: E402
 from recommendations.task_queue import QUEUES  # noqa: E402
+from recsys_project.celery import app  # noqa: E402
 
-# A test that adds to a registry must find it complete.
+# A test that adds to a registry, or that calls a task by its name, must find all of them.
+app.loader.import_default_modules()
 extensions.load_all()
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
