@@ -13,7 +13,7 @@ from flags.services import rollouts
 from flags.services.change import Actor, apply_change
 from monitoring.clock import now
 from recommendations.models import FeedRequest
-from recommendations.services import wiring, work
+from recommendations.services import policies, wiring, work
 from recsys_project.stack import commands
 from tests import factories
 from tests.integration.test_worker import job_condition, wait_for
@@ -62,6 +62,7 @@ def test_a_rollout_advances_and_rolls_back_automatically(beat):
     """After a phase with healthy feeds and a breach, the flag is off, and the evidence is saved."""
     factories.flag(FLAG, at=now(), is_enabled=False)
     ann = factories.member("ann", at=now())
+    policies.create_policy_version(variant="wasm_conservative", settings={}, note="")
     patch = {
         "flag": FLAG,
         "phases": [{"percentage": 5, "hours": 0}, {"percentage": 35, "hours": 24}, {"percentage": 100, "hours": 24}],
