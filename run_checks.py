@@ -42,7 +42,7 @@ TESTS: list[Check] = [
     # Each file starts servers of its own: `loadfile` starts them in one process only. The tests often wait for them.
     (
         "inputs, attacks, browser and journeys",
-        [*PYTEST, "-n", "3", "--dist", "loadfile", *(f"tests/{suite}" for suite in SERVER_SUITES)],
+        [*PYTEST, "-n", "2", "--dist", "loadfile", *(f"tests/{suite}" for suite in SERVER_SUITES)],
         {},
     ),
     ("faults", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/faults"], {}),
