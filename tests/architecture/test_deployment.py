@@ -17,6 +17,7 @@ from recsys_project.environment import Environment
 from recsys_project.internal_requests import INTERNAL_PATHS
 from recsys_project.stack import commands
 from recsys_project.stack.state import StackState
+from tests.servers import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -88,7 +89,7 @@ def test_the_migration_has_the_steps_of_the_container():
 def test_systemd_accepts_the_units(tmp_path):
     """`systemd-analyze verify` of copies whose program exists on this machine."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed.")
+        skip_or_fail("systemd-analyze is not installed.")
     units = []
     for path in [*SYSTEMD.glob("*.service"), SYSTEMD / "recsys.target"]:
         instance = path.name.replace("@.", "@8001.")

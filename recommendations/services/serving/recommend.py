@@ -268,16 +268,15 @@ def build_slate_records(fresh: FreshSlate, served: CheckedPage, duration_ms: flo
     The slate is also kept for the requests that come before a worker has written the record.
     """
     slate, viewer_id = fresh.slate, served.checked.viewer.id
-    slate_records = records.slate_records(slate, viewer_id, served.page.feed, duration_ms)
-    for record in slate_records:
-        records.keep_slate(
-            slate,
-            viewer_id,
-            record,
-            earlier_post_ids=fresh.earlier_post_ids,
-            page_post_ids=served.checked.post_ids,
-            now=now,
-        )
+    slate_records = records.keep_slate(
+        slate,
+        viewer_id,
+        served.page.feed,
+        duration_ms,
+        earlier_post_ids=fresh.earlier_post_ids,
+        page_post_ids=served.checked.post_ids,
+        now=now,
+    )
     if fresh.trace.inputs and has_stored_inputs(slate.request_id):
         packed = pack_inputs(*fresh.trace.inputs)
         slate_records.append(records.inputs_record(slate.request_id, slate.built_at, packed))

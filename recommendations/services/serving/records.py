@@ -94,26 +94,30 @@ def slate_record(slate: Slate, member_id: int, feed: str, duration_ms: float) ->
 def keep_slate(
     slate: Slate,
     member_id: int,
-    record: bytes,
+    feed: str,
+    duration_ms: float,
     *,
     earlier_post_ids: Int64Array = EMPTY_IDS,
     page_post_ids: Sequence[int] = (),
     now: datetime,
-) -> None:
+) -> list[bytes]:
     """
-    Keep a slate that is about to be served, at once: its *record*, and the posts before it and on its first page.
+    Return the record of a slate that is about to be served, like `slate_records`, and keep it at once.
 
-    A worker may record the slate much later. Until then, a cursor that continues after this slate and an explanation of
-    it use what is kept here. If the cache does not store it, the slate is recorded in the database now, unless the
-    member does not exist any more.
+    With it, the posts before the slate and on its first page are kept. A worker may write the record much later. Until
+    then, a cursor that continues after this slate and an explanation of it use what is kept here. If the cache does not
+    store it, the slate is recorded in the database now, unless the member does not exist any more.
     """
-    served = ServedSlate(record, earlier_post_ids, np.array(page_post_ids, np.int64))
-    if wiring.slate_cache().add_served(member_id, slate.request_id, served):
-        return
-    try:
-        write_batch([record], now)
-    except DatabaseError:
-        log.exception("served_slate_not_stored", extra={"request_id": str(slate.request_id)})
+    packed_records = slate_records(slate, member_id, feed, duration_ms)
+    for record in packed_records:
+        served = ServedSlate(record, earlier_post_ids, np.array(page_post_ids, np.int64))
+        if wiring.slate_cache().add_served(member_id, slate.request_id, served):
+            continue
+        try:
+            write_batch([record], now)
+        except DatabaseError:
+            log.exception("served_slate_not_stored", extra={"request_id": str(slate.request_id)})
+    return packed_records
 
 
 def find_slate_row(request_id: UUID, member_id: int) -> tuple[FeedRequest | None, Int64Array]:

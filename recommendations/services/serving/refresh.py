@@ -45,8 +45,5 @@ def rebuild_slate(member_id: int, feed: str, now: datetime) -> None:
     fresh = build_fresh_slate(query, assignment, viewer, feed_key=feed, epoch=epoch)
     fresh.save()
     seconds = perf_counter() - started_at
-    slate_records = records.slate_records(fresh.slate, viewer.id, feed, seconds * 1000)
-    for record in slate_records:
-        records.keep_slate(fresh.slate, viewer.id, record, now=now)
-    records.queue_records(*slate_records)
+    records.queue_records(*records.keep_slate(fresh.slate, viewer.id, feed, seconds * 1000, now=now))
     record_slate_metrics(fresh.slate, fresh.trace, seconds)

@@ -84,10 +84,10 @@ def serve_and_record(
     """Return the page of a fresh slate after the final check, and queue records of both, for explanations."""
     duration_ms = 1000 * (perf_counter() - started_at)
     served = check_page(query, SlatePosition(fresh), viewer, assignment, limit=limit, explain=True)
-    slate_records = records.slate_records(fresh.slate, viewer.id, query.feed, duration_ms)
     page_post_ids, now = served.checked.post_ids, datetime.fromtimestamp(query.now, UTC)
-    for record in slate_records:
-        records.keep_slate(fresh.slate, viewer.id, record, page_post_ids=page_post_ids, now=now)
+    slate_records = records.keep_slate(
+        fresh.slate, viewer.id, query.feed, duration_ms, page_post_ids=page_post_ids, now=now
+    )
     page_record = records.page_record(fresh.slate.request_id, viewer.id, 0, page_post_ids, query.now)
     records.queue_records(*slate_records, page_record)
     return served.page
