@@ -72,7 +72,13 @@ def sign_in(page):
     page.goto("/admin/")
     page.fill("[name=login]", "admin")
     page.fill("[name=password]", PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    open_by(page, page.get_by_role("button", name="Sign in"))
+
+
+def open_by(page, control):
+    """Click a link or a button that opens another page, and wait until the scripts of that page have run."""
+    with page.expect_navigation(wait_until="load"):
+        control.click()
 
 
 def test_no_page_violates_its_policy_and_an_injected_script_runs_on_none(open_page, site):
@@ -125,10 +131,10 @@ def test_staff_register_an_app_and_sign_in_with_its_code(open_page, with_second_
     page = open_page()
     sign_in(page)
     expect(page).to_have_url(re.compile("/account/second-factor/$"))
-    page.get_by_role("link", name="Activate").click()
+    open_by(page, page.get_by_role("link", name="Activate"))
     secret = page.locator("#authenticator_secret").input_value()
     page.locator("[name=code]").fill(totp(secret))
-    page.get_by_role("button", name="Activate").click()
+    open_by(page, page.get_by_role("button", name="Activate"))
     expect(page.get_by_text("recovery codes").first).to_be_visible()
     page.get_by_role("link", name="Admin").click()
     expect(page).to_have_url(re.compile("/admin/$"))
@@ -150,12 +156,12 @@ def test_staff_register_a_security_key_and_sign_in_with_it(open_page, with_secon
     options |= {"isUserVerified": True, "automaticPresenceSimulation": True}
     devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
     sign_in(page)
-    page.get_by_role("link", name="Add").click()
+    open_by(page, page.get_by_role("link", name="Add"))
     page.locator("[name=name]").fill("a key")
-    page.get_by_role("button", name="Add").click()
+    open_by(page, page.get_by_role("button", name="Add"))
     expect(page.get_by_text("recovery codes").first).to_be_visible()
-    page.get_by_role("link", name="Sign out").click()
-    page.get_by_role("button", name="Sign Out").click()
+    open_by(page, page.get_by_role("link", name="Sign out"))
+    open_by(page, page.get_by_role("button", name="Sign Out"))
     sign_in(page)
     page.get_by_role("button", name="Use a security key").click()
     expect(page).to_have_url(re.compile("/admin/$"))
