@@ -11,11 +11,20 @@ RUN for name in $OPTIONAL_PACKAGES; do \
         /venv/bin/pip install --no-cache-dir --require-hashes -r "requirements/$name.txt" || exit 1; \
     done
 
+# The documentation's site, which the service serves at /docs/.
+FROM python:3.11.14-slim-bookworm AS docs
+WORKDIR /srv
+COPY requirements/docs.txt requirements/docs.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements/docs.txt
+COPY docs docs
+RUN python -m sphinx -W -q docs site/docs
+
 FROM python:3.11.14-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /srv recsys
 WORKDIR /srv
 COPY --from=build /venv /venv
 COPY . .
+COPY --from=docs /srv/site var/site
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 # Static files are part of the image. The settings need a SECRET_KEY; this one is not stored.
 RUN SECRET_KEY=used-for-this-one-command-at-build-only python manage.py collectstatic --noinput --verbosity 0

@@ -5,7 +5,7 @@ PY := .venv/bin/python
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: setup ## Start the service with sample data, or with DATA=folder, and run it until Ctrl-C
+run: setup docs ## Start the service with sample data, or with DATA=folder, and run it until Ctrl-C
 	@$(PY) -m recsys_project.stack run $(if $(DATA),--data "$(DATA)")
 
 demo: setup ## The same, but print a feed and stop
@@ -33,6 +33,14 @@ setup-dev: ## Install the packages for tests and development as well
 spark: setup-dev ## Install Spark for the training on several machines into var/spark
 	@.venv/bin/uv venv -q --allow-existing var/spark
 	@.venv/bin/uv pip sync -q --python var/spark/bin/python requirements/spark.txt
+
+docs: setup var/site/docs/index.html ## Build the documentation's site, which the service serves at /docs/
+
+# Sphinx has an environment of its own, so that the service's environment contains the service's packages only.
+var/site/docs/index.html: $(wildcard docs/*.md docs/decisions/*.md docs/*/*.html docs/*/*.js) docs/conf.py docs/index.rst requirements/docs.txt
+	@.venv/bin/uv venv -q --allow-existing var/sphinx
+	@.venv/bin/uv pip sync -q --require-hashes --python var/sphinx/bin/python requirements/docs.txt
+	@var/sphinx/bin/python -m sphinx -W --keep-going -q docs var/site/docs
 
 clients: setup-dev ## Generate the Python and TypeScript clients into var/clients
 	@rm -rf var/clients && mkdir -p var/clients/typescript
@@ -89,8 +97,9 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 	@$(LOCK) -c requirements/dev.txt requirements/run.in -o requirements.txt
 	@$(LOCK) -c requirements/dev.txt requirements/spark.in -o requirements/spark.txt
 	@$(LOCK) -c requirements/dev.txt requirements/pictures.in -o requirements/pictures.txt
+	@$(LOCK) -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test coverage nightly setup setup-dev spark clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean
+.PHONY: help run demo test coverage nightly setup setup-dev spark docs clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean

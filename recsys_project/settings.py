@@ -219,8 +219,12 @@ STATIC_URL = "static/"
 # The kernel's JavaScript interface and the .wasm files that it loads, in the same relative folders as in wasm/.
 STATICFILES_DIRS = [(f"wasm/{part}", BASE_DIR / "wasm" / part) for part in ("browser", "dist")]
 STATIC_ROOT = BASE_DIR / "var" / "static"
-with suppress(OSError):  # WhiteNoise warns if the folder is missing; a read-only image already has it
+# The documentation's site, which `make docs` builds (docs/conf.py): WhiteNoise serves it at /docs/.
+WHITENOISE_ROOT = BASE_DIR / "var" / "site"
+WHITENOISE_INDEX_FILE = True
+with suppress(OSError):  # WhiteNoise warns if a folder is missing; a read-only image already has them
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    WHITENOISE_ROOT.mkdir(parents=True, exist_ok=True)
 # The embedded stack runs no collectstatic: WhiteNoise serves the files directly from the installed packages.
 WHITENOISE_USE_FINDERS = True
 

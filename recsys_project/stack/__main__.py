@@ -116,6 +116,7 @@ class Stack:
         flower = f"http://127.0.0.1:{self.state.flower_port}/"
         for name, address in (
             ("Explorer", self.url("/explore/")),
+            ("Docs", self.url("/docs/")),
             ("API docs", self.url("/api/docs/")),
             ("Admin", f"{self.url('/admin/')}   user: admin   password: {self.env['ADMIN_PASSWORD']}"),
             ("Flower", f"{flower}   user: admin   password: {self.state.flower_password}"),
