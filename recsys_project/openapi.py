@@ -1,4 +1,4 @@
-"""Additions to the OpenAPI schema for all endpoints: common problems, examples and deprecations."""
+"""Additions to the OpenAPI schema for all endpoints: common problems, examples, samples of code and deprecations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from access.versions import DEPRECATIONS
+from recsys_project.code_samples import build_code_samples
 
 EXAMPLES = Path(__file__).with_name("openapi-examples.json")
 """Requests and responses by operation, and problems by status. `make examples` writes the file from a test run."""
@@ -27,7 +28,7 @@ STATUS_DESCRIPTIONS = {
 
 
 def add_problems_and_examples(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Add to every operation the problems of middleware and permissions, and one example of each body."""
+    """Add to every operation the problems of middleware and permissions, an example of each body, and code samples."""
     examples = (
         json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {"operations": {}, "problems": {}}
     )
@@ -40,6 +41,7 @@ def add_problems_and_examples(result: dict[str, Any], **_: object) -> dict[str, 
                 f"\n\nRemoved after {deprecation.sunset_at:%Y-%m-%d}. Use {deprecation.successor} instead."
             )
         example = examples["operations"].get(operation["operationId"], {})
+        operation["x-codeSamples"] = build_code_samples(path, method, operation, example.get("request"))
         responses = operation["responses"]
         body_statuses = (413, 415) if "requestBody" in operation else ()
         path_statuses = (404,) if "{" in path else ()  # no view matches a path parameter of another form

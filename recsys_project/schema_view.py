@@ -76,6 +76,7 @@ def render_schema(renderer: type[BaseRenderer]) -> Document:
 class DocsView(SpectacularSwaggerView):
     """The page that shows the schema. Its script is a document of its own: no page has an inline script."""
 
+    template_name = "access/api_docs.html"
     page: Document | None = None
     """The page as this process has rendered it."""
 

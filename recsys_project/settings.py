@@ -11,6 +11,7 @@ from django.urls import reverse_lazy
 
 from access.versions import API_VERSION
 from monitoring.redis_clients import connection_options
+from recsys_project.api_description import DESCRIPTION, TAGS
 from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
@@ -256,8 +257,8 @@ DRF_STANDARDIZED_ERRORS = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "recsys",
-    "DESCRIPTION": "Feeds, similar posts, interactions and jobs of a recommendation service. What decides about feeds, "
-    "in plain language: [main parameters](/main-parameters/).",
+    "DESCRIPTION": DESCRIPTION,
+    "TAGS": [{"name": name, "description": description} for name, description in TAGS.items()],
     "VERSION": API_VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -266,6 +267,8 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "recsys_project.openapi.add_problems_and_examples",
     ],
+    # JavaScript, because `CodeSamples` is a function of access/static/access/api_docs.js.
+    "SWAGGER_UI_SETTINGS": "{deepLinking: true, filter: true, defaultModelsExpandDepth: 0, plugins: [CodeSamples]}",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -58,6 +58,7 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 def set_environment() -> None:
     """Set the environment of this process. Under xdist, all workers share the parent's PostgreSQL server."""
     port = servers.free_port()
+    os.environ.setdefault("SHARED_TEST_FOLDER", str(FOLDER))  # a worker of xdist inherits it
     os.environ.update(
         DJANGO_SETTINGS_MODULE="recsys_project.settings",
         SECRET_KEY="for-tests-only-" + "x" * 32,

@@ -8,9 +8,8 @@ skipped otherwise.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
+import fcntl
 import http.client
 import json
 import os
@@ -19,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -338,14 +336,21 @@ def create_platform_key(env: Mapping[str, str]) -> str:
     return run_manage(env, "key", "create", "platform", "--per-minute", "0", *scopes).split()[-1]
 
 
-@functools.cache
 def prepare_database() -> tuple[Path, str]:
-    """Return a migrated database, to be copied, and the secret of a key in it. Once per session: it takes seconds."""
-    folder = Path(tempfile.mkdtemp(prefix="recsys-database-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    env = {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"}
-    run_manage(env, "migrate", "-v0")
-    return folder / "db.sqlite3", create_platform_key(env)
+    """
+    Return a migrated database, to be copied, and the secret of a key in it.
+
+    The first process that needs it makes it for all processes of the session, because it takes seconds.
+    """
+    folder = Path(os.environ["SHARED_TEST_FOLDER"])
+    database, key = folder / "db.sqlite3", folder / "key"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not key.exists():
+            env = {"DATABASE_URL": f"sqlite:///{database}"}
+            run_manage(env, "migrate", "-v0")
+            key.write_text(create_platform_key(env))
+    return database, key.read_text()
 
 
 @contextlib.contextmanager

@@ -3,10 +3,7 @@
 import contextlib
 import http.client
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,34 +11,17 @@ from urllib.parse import urlencode
 
 import pytest
 
-from recsys_project.stack import commands
-from recsys_project.stack.state import StackState
-from tests.servers import ROOT, free_port, redis_server, run_process, wait_until
+from tests.servers import WebServer, web_server
 
 PASSWORD = "a-long-password-of-staff"
 HOST = "recs.example.com"
-
-
-@dataclass(frozen=True)
-class StaffServer:
-    """The server's port, and the variables of its processes."""
-
-    port: int
-    env: dict[str, str]
-
-    def shell(self, code: str) -> str:
-        """Run Python code in a process of the service; return its output."""
-        command = [sys.executable, "manage.py", "shell", "-v0", "-c", code]
-        result = subprocess.run(command, cwd=ROOT, env=os.environ | self.env, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        return result.stdout.strip()
 
 
 @dataclass
 class BrowserSession:
     """A browser's cookies. It sends requests as the proxy forwards them."""
 
-    server: StaffServer
+    server: WebServer
     address: str = "203.0.113.7"
     cookies: dict[str, str] = field(default_factory=dict)
 
@@ -84,41 +64,21 @@ class BrowserSession:
 
 
 @contextlib.contextmanager
-def run_staff_server(folder: Path, **env: str) -> Iterator[StaffServer]:
-    """Run a server with the defaults of a production, except for *env*, on a database and a Redis of its own."""
-    port = free_port()
-    with redis_server(folder, port=free_port()) as redis_url:
-        variables = {
-            "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
-            "REDIS_URL": redis_url,
-            "CACHE_REDIS_URL": redis_url.removesuffix("0") + "1",
-            "ALLOWED_HOSTS": HOST,
-            "TRUSTED_PROXIES": "1",
-            "HTTPS": "",
-            "SECOND_FACTOR": "",
-        } | env
-        server = StaffServer(port, variables)
-        migrate = [sys.executable, "manage.py", "migrate", "-v0"]
-        subprocess.run(migrate, cwd=ROOT, env=os.environ | variables, check=True)
-        command = commands.server_commands(StackState(web_port=port, flower_port=0))["web"]
-        with run_process(command, folder, **variables) as (process, log):
-            wait_until(lambda: is_up(port), process, log)
-            yield server
+def run_staff_server(folder: Path, **env: str) -> Iterator[WebServer]:
+    """Run a web server with the defaults of a production, except for *env*. An empty value means the default."""
+    limits = ("RATE_PER_MEMBER", "WRITE_RATE_PER_MEMBER", "RATE_PER_STAFF", "RATE_PER_ADDRESS")
+    defaults = dict.fromkeys((*limits, "HTTPS", "SECOND_FACTOR"), "")
+    with web_server(folder, **defaults | {"ALLOWED_HOSTS": HOST, "TRUSTED_PROXIES": "1"} | env) as server:
+        yield server
 
 
-def is_up(port: int) -> bool:
-    """Return whether the server answers."""
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        with contextlib.closing(connection):
-            connection.request("GET", "/livez", headers={"Host": HOST})
-            return connection.getresponse().status == 200
-    except OSError:
-        return False
+def run_code(server: WebServer, code: str) -> str:
+    """Run Python code in a process of the service; return its output."""
+    return server.manage("shell", "-v0", "-c", code).strip()
 
 
 @pytest.fixture(scope="session")
-def staff_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StaffServer]:
+def staff_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     """Return a server whose sign-in is that of a production. The tests of a session share it."""
     with run_staff_server(tmp_path_factory.mktemp("staff")) as server:
         yield server

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.attacks.staff_server import HOST, PASSWORD, BrowserSession, staff_server  # noqa: F401 -- a fixture
+from tests.attacks.staff_server import HOST, PASSWORD, BrowserSession, run_code, staff_server  # noqa: F401 -- a fixture
 
 CREATE = f"""
 from django.contrib.auth.hashers import ScryptPasswordHasher
@@ -24,7 +24,7 @@ User.objects.bulk_create(
 @pytest.fixture(scope="module")
 def names(staff_server):  # noqa: F811
     """Create superusers, whose weak hashes are quick to compare with, and return an iterator of their names."""
-    staff_server.shell(CREATE)
+    run_code(staff_server, CREATE)
     return (f"user-{n}" for n in range(60))
 
 
@@ -62,7 +62,7 @@ def test_guessing_passwords_locks_the_name_and_alerts_operators(user):
     assert statuses[:9] == [200] * 9 and set(statuses[10:]) == {429}, "each guess comes from another address"
     assert open_session("192.0.2.50").sign_in(name).status == 429, "the right password is refused, too"
     code = "from access.models import UsageAlert; print(list(UsageAlert.objects.values_list('kind', 'caller')))"
-    alerts = open_session().server.shell(code)
+    alerts = run_code(open_session().server, code)
     assert "'sign_in', 'user:" in alerts and name not in alerts
 
 
@@ -114,8 +114,8 @@ def test_the_second_factor_opens_the_admin_and_is_asked_for_at_the_next_sign_in(
     secret = register_app(first)
     assert first.send("GET", "/admin/").status == 200
     assert earlier.send("GET", "/admin/").status == 302, "another session with the password alone gains nothing"
-    stored = first.server.shell(
-        "from allauth.mfa.models import Authenticator as A; print(A.objects.values_list('data'))"
+    stored = run_code(
+        first.server, "from allauth.mfa.models import Authenticator as A; print(A.objects.values_list('data'))"
     )
     assert "secret" in stored and secret not in stored, "it is encrypted"
     second = open_session()
@@ -134,13 +134,13 @@ def test_a_lost_device_is_replaced_by_an_operator(user):
     session.sign_in(name)
     register_app(session)
     command = f"from django.core.management import call_command; call_command('reset_second_factor', {name!r})"
-    assert "Deleted 2 authenticators" in session.server.shell(command)
+    assert "Deleted 2 authenticators" in run_code(session.server, command)
     after = open_session()
     assert after.sign_in(name).headers["Location"] == "/admin/"
     assert after.send("GET", "/admin/").headers["Location"] == "/account/second-factor/"
     missing = command.replace(name, "nobody")
     with pytest.raises(AssertionError, match="There is no user 'nobody'"):
-        session.server.shell(missing)
+        run_code(session.server, missing)
 
 
 def test_cookies_and_headers_keep_a_session_inside_tls(user):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.attacks.staff_server import BrowserSession, run_staff_server
+from tests.attacks.staff_server import BrowserSession, run_code, run_staff_server
 
 ATTACKS = [
     ("GET", "/api/v1/members?limit=1", None),
@@ -46,7 +46,7 @@ Post.objects.create(external_id="bob-private", author=bob, visibility=3, created
 def clerk(tmp_path_factory):
     """Return the session of a clerk, who has signed in but has no role."""
     with run_staff_server(tmp_path_factory.mktemp("clerk"), SECOND_FACTOR="0") as server:
-        server.shell(SEED)
+        run_code(server, SEED)
         session = BrowserSession(server)
         assert session.sign_in("clerk").status == 302
         yield session
@@ -67,7 +67,7 @@ def test_staff_without_a_role_read_no_metrics_and_no_reasons_of_health_checks(cl
 def test_the_attacks_have_changed_nothing(clerk):
     models = "from recommendations.models import Member, Post, Job"
     counts = "Member.objects.filter(is_active=True).count(), Post.objects.filter(removed_at=None).count()"
-    assert clerk.server.shell(f"{models}; print({counts}, Job.objects.count())") == "1 1 0"
+    assert run_code(clerk.server, f"{models}; print({counts}, Job.objects.count())") == "1 1 0"
 
 
 def test_the_clerk_may_sign_in_and_sees_an_empty_admin(clerk):

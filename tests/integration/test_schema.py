@@ -1,11 +1,14 @@
-"""The OpenAPI schema and its page are rendered once per process."""
+"""The OpenAPI schema and its page are rendered once per process, and each operation has samples of code."""
 
 import gzip
+import json
+import shlex
 
 import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from recsys_project import schema_view
+from recsys_project.code_samples import build_code_samples
 
 JSON = "application/vnd.oai.openapi+json"
 
@@ -79,3 +82,40 @@ def test_the_page_is_rendered_once_and_not_with_the_parameters_of_a_visitor(
     assert again["Content-Type"] == f"{content_type}; charset=utf-8"
     assert client.get(url, HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 304
     assert gzip.decompress(client.get(url, HTTP_ACCEPT_ENCODING="gzip").content) == first.content
+
+
+def test_each_operation_has_samples_of_code_that_can_be_parsed():
+    """Each sample of Python compiles, and each sample of curl is one command with the same method and body."""
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    operations = [(*item, path) for path, methods in schema["paths"].items() for item in methods.items()]
+    assert len(operations) > 50
+    for method, operation, path in operations:
+        samples = {sample["lang"]: sample["source"] for sample in operation["x-codeSamples"]}
+        assert list(samples) == ["curl", "Python", "TypeScript"]
+        compile(samples["Python"], path, "exec")
+        words = shlex.split(samples["curl"])
+        assert words[0] == "curl" and (words[1:3] == ["-X", method.upper()]) == (method != "get")
+        contents = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        if examples := contents.get("examples"):
+            assert json.loads(words[words.index("-d") + 1]) == examples["Example"]["value"]
+
+
+def test_a_sample_has_example_values_and_quotes_the_body():
+    viewer = {"name": "viewer_id", "in": "query", "required": True}
+    operation = {"parameters": [{"name": "limit", "in": "query"}, viewer]}
+    samples = build_code_samples("/api/v1/posts/{post_id}/vectors/{space}", "put", operation, {"text": "it's"})
+    assert [sample["source"] for sample in samples] == [
+        'curl -X PUT "$RECSYS_URL/api/v1/posts/7/vectors/SPACE?viewer_id=42" \\\n'
+        '  -H "Authorization: Bearer $RECSYS_KEY" \\\n'
+        '  -H "Content-Type: application/json" \\\n'
+        "  -d '{\"text\": \"it'\\''s\"}'",
+        "import httpx\n\nresponse = httpx.request(\n"
+        '    "PUT",\n'
+        '    f"{RECSYS_URL}/api/v1/posts/7/vectors/SPACE?viewer_id=42",\n'
+        '    headers={"Authorization": f"Bearer {RECSYS_KEY}"},\n'
+        "    json={'text': \"it's\"},\n)",
+        "const response = await fetch(`${RECSYS_URL}/api/v1/posts/7/vectors/SPACE?viewer_id=42`, {\n"
+        '  method: "PUT",\n'
+        '  headers: { Authorization: `Bearer ${RECSYS_KEY}`, "Content-Type": "application/json" },\n'
+        '  body: JSON.stringify({\n    "text": "it\'s"\n  }),\n});',
+    ]
