@@ -7,10 +7,10 @@ from django.test import Client
 
 from access import keys, tokens
 from access.scopes import Scope
+from monitoring import clock
 from recommendations.models import Interaction
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.members.interactions import MAX_INTERACTIONS, list_interactions
-from monitoring import clock
 from tests import factories
 from tests.factories import NOW
 

@@ -32,9 +32,8 @@ export function card(pick, rank, { actions = {}, movement = "" } = {}) {
   const score = element("span", "score", pick.score.toFixed(3));
   score.title = `Score. Sources: ${pick.sources.join(", ") || "none"}`;
   const head = element("div", "card-head", element("span", "rank", `${rank}`), title);
-  if (movement) head.append(movementBadge(movement));
   head.append(score);
-  node.append(head, byline(post), ...bodyOf(post));
+  node.append(head, byline(post, movement), ...bodyOf(post));
   if (pick.reasons.length)
     node.append(element("p", "reasons", element("b", "", "Why: "), pick.reasons.map((r) => r.sentence).join(" · ")));
   if (pick.parts) node.append(scoreBar(pick.parts));
@@ -45,14 +44,31 @@ export function card(pick, rank, { actions = {}, movement = "" } = {}) {
 
 export function movementBadge(movement) {
   const [direction] = movement.split(" ");
-  const arrow = element("span", "", { up: "▲ ", down: "▼ " }[direction] ?? "★ ");
+  const arrow = element("span", "", { up: "▲ ", down: "▼ ", new: "★ " }[direction] ?? "○ ");
   arrow.setAttribute("aria-hidden", "true");
   return element("span", `movement movement-${direction}`, arrow, movement);
 }
 
-function byline(post) {
+function byline(post, movement) {
   const author = element("b", "author", post.author_id);
-  return element("p", "byline", "by ", author, ` · ${post.kind} ${post.id} · `, timeElement(post.created_at));
+  const node = element("p", "byline", "by ", author, ` · ${post.kind} · ${post.id} · `, timeElement(post.created_at));
+  if (movement) node.prepend(movementBadge(movement), " ");
+  return node;
+}
+
+// Adds to each displayed tag how many of the posts that the member liked have it.
+export function markLikedTags(tags) {
+  for (const node of document.querySelectorAll(".card .tags li")) {
+    const total = tags.get(node.dataset.tag);
+    node.replaceChildren(node.dataset.tag, ...(total ? [element("small", "", ` liked ${total}×`)] : []));
+    node.classList.toggle("liked-tag", Boolean(total));
+  }
+}
+
+function tagItem(tag) {
+  const node = element("li", "", tag);
+  node.dataset.tag = tag;
+  return node;
 }
 
 function bodyOf(post) {
@@ -60,7 +76,7 @@ function bodyOf(post) {
   if (post.media.length) nodes.push(element("div", "media", ...post.media.map(mediumNode)));
   const text = post.text.trim();
   if (text && text !== titleOf(post)) nodes.push(textBlock(text));
-  if (post.tags.length) nodes.push(element("ul", "tags", ...post.tags.map((tag) => element("li", "", tag))));
+  if (post.tags.length) nodes.push(element("ul", "tags", ...post.tags.map(tagItem)));
   return nodes;
 }
 

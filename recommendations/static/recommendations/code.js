@@ -13,21 +13,15 @@ function formatCurl(call) {
   return lines.join(" \\\n  ");
 }
 
-// JSON's strings and numbers are Python's, too.
-function formatPythonValue(value) {
-  if (value === null) return "None";
-  if (typeof value === "boolean") return value ? "True" : "False";
-  if (Array.isArray(value)) return `[${value.map(formatPythonValue).join(", ")}]`;
-  if (typeof value !== "object") return JSON.stringify(value);
-  return `{${Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${formatPythonValue(item)}`).join(", ")}}`;
-}
+// The bodies consist of objects, lists and texts, which Python writes like JSON.
+const formatBody = (body, indentation) => JSON.stringify(body, null, 2).replaceAll("\n", `\n${indentation}`);
 
 function formatPython(call) {
   const lines = [
     "import httpx", "", `response = httpx.${call.method.toLowerCase()}(`,
     `    ${JSON.stringify(location.origin + formatUrl(call))},`, `    headers={"Authorization": "Bearer ${KEY}"},`,
   ];
-  if (call.body) lines.push(`    json=${formatPythonValue(call.body)},`);
+  if (call.body) lines.push(`    json=${formatBody(call.body, "    ")},`);
   return [...lines, ")", "response.raise_for_status()", "result = response.json()"].join("\n");
 }
 
@@ -36,7 +30,7 @@ function formatTypeScript(call) {
   const lines = [`const response = await fetch(${JSON.stringify(location.origin + formatUrl(call))}, {`];
   if (call.method !== "GET") lines.push(`  method: "${call.method}",`);
   lines.push(`  headers: { ${headers.join(", ")} },`);
-  if (call.body) lines.push(`  body: JSON.stringify(${JSON.stringify(call.body)}),`);
+  if (call.body) lines.push(`  body: JSON.stringify(${formatBody(call.body, "  ")}),`);
   return [...lines, "});", "if (!response.ok) throw new Error(await response.text());", "const result = await response.json();"].join("\n");
 }
 

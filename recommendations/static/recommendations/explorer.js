@@ -1,7 +1,7 @@
 // The explorer: select a member, read their feed beside what they liked, send interactions and see what changes.
 
 import * as api from "./api.js";
-import { card, isLocal, isPicture, titleOf } from "./cards.js";
+import { card, isLocal, isPicture, markLikedTags, movementBadge, titleOf } from "./cards.js";
 import { LANGUAGES } from "./code.js";
 import { loadComparison } from "./comparison.js";
 import { button, byId, element, formatAge, wait } from "./elements.js";
@@ -29,6 +29,7 @@ const state = {
   page: null,
   servedAt: 0, // when the page came, from performance.now()
   actionCall: null, // the last interaction that was sent
+  likedTags: new Map(), // how many of the posts that the member liked have the tag
   requestNumber: 0, // of the newest request; late responses to earlier requests are dropped
 };
 
@@ -82,8 +83,16 @@ function selectMember(memberId) {
   state.memberId = memberId;
   for (const node of document.querySelectorAll(".member"))
     node.setAttribute("aria-current", node.dataset.member === memberId);
-  showLikes(memberId, openSimilar);
+  state.likedTags = new Map();
+  reloadLikes();
   return resetFeed();
+}
+
+async function reloadLikes() {
+  const tags = await showLikes(state.memberId, openSimilar);
+  if (!tags) return;
+  state.likedTags = tags;
+  markLikedTags(tags);
 }
 
 // The feed
@@ -125,7 +134,7 @@ function showPage(page, movements = new Map()) {
     const movement = movements.has(pick.post.id) ? describeMovement(movements.get(pick.post.id)) : "";
     return card(pick, firstRank + i, { actions, movement });
   });
-  const title = element("h2", "", listTitle());
+  const title = element("h2", "", `${listTitle()}, for ${state.memberId}`);
   byId("feed").replaceChildren(title, ...cards);
   if (!cards.length) byId("feed").append(element("p", "empty", emptyText()));
   byId("remote-pictures").hidden = !page.picks.some(({ post }) => post.media.some((m) => isPicture(m) && !isLocal(m)));
@@ -136,7 +145,8 @@ function showPage(page, movements = new Map()) {
   byId("previous").disabled = state.cursors.length < 2;
   byId("next").disabled = !page.next_cursor;
   byId("page").textContent = `Page ${state.cursors.length}`;
-  document.title = `${listTitle()} of ${state.memberId} – Feed explorer`;
+  document.title = `${listTitle()}, for ${state.memberId} – Feed explorer`;
+  markLikedTags(state.likedTags);
   showComparison();
 }
 
@@ -201,9 +211,17 @@ async function showComparison() {
     if (number !== state.requestNumber) return;
     byId("comparison").replaceChildren(...nodes);
     byId("comparison-summary").textContent = sentence;
+    markMissing(new Set([...byId("comparison").querySelectorAll(".card")].map((node) => node.dataset.post)));
+    markLikedTags(state.likedTags);
   } catch (error) {
     if (number === state.requestNumber) byId("comparison").replaceChildren(element("p", "empty error", error.message));
   }
+}
+
+// Marks the posts of the feed that the other list does not have.
+function markMissing(otherIds) {
+  for (const node of byId("feed").querySelectorAll(".card"))
+    if (!otherIds.has(node.dataset.post)) node.querySelector(".byline").prepend(movementBadge("only here"), " ");
 }
 
 // Interactions, and the changes that they cause
@@ -217,7 +235,7 @@ async function undo(undoesEventId, description) {
   showStatus(`${description}: undone. Waiting for the feed to change …`);
   try {
     await api.sendEvent(api.undo({ eventId: api.newId("explorer"), memberId: state.memberId, undoesEventId }));
-    showLikes(state.memberId, openSimilar);
+    reloadLikes();
     await resetFeed();
     showStatus(`${description}: undone.`);
   } catch (error) {
@@ -235,7 +253,7 @@ async function interact(kind, description, subject, pick, node, target = "") {
     const eventId = api.newId("explorer");
     const call = api.interaction({ eventId, memberId, postId: pick.post.id, kind, target, requestId: page.request_id });
     await api.sendEvent(call);
-    showLikes(memberId, openSimilar);
+    reloadLikes();
     const before = idsOf(page).filter((id) => id !== pick.post.id);
     const nextPage = await waitForChange(before, pick.post.id, number);
     if (number !== state.requestNumber) return;
@@ -405,13 +423,18 @@ byId("previous").addEventListener("click", () => {
   state.cursors.pop();
   loadPage().then(() => scrollTo({ top: 0 }));
 });
-byId("close").addEventListener("click", () => byId("drawer").close());
 for (const dialog of document.querySelectorAll("dialog"))
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); }); // on the backdrop
+  dialog.addEventListener("click", (event) => { // on the backdrop, or on the button
+    if (event.target === dialog || event.target.matches(".close")) dialog.close();
+  });
 byId("new-member")?.addEventListener("click", () => createMember(openCreatedMember));
 byId("settings")?.addEventListener("click", openSettings);
 for (const id of ["code-call", "code-language"]) byId(id).addEventListener("change", () => { if (state.page) showCode(); });
 byId("copy").addEventListener("click", copyCode);
+byId("show-code").addEventListener("click", () => {
+  if (state.page) byId("code-dialog").showModal();
+  else showStatus("There is no page yet. Select a member first.", true);
+});
 
 byId("search-text").value = state.searchText;
 byId("search-mode").value = state.mode;
