@@ -28,8 +28,8 @@ def explorer_page(request: HttpRequest) -> HttpResponse:
     """
     Return the explorer to staff who may read feeds, or redirect to the sign-in page.
 
-    With `?pictures=remote`, the page may load pictures from other servers, which then learn the reader's address. A link
-    on a page of another origin has no such effect.
+    With `?pictures=remote`, the page may load pictures from other servers, which then learn the reader's address. On a
+    request that a page of another origin sent, the parameter has no effect.
     """
     if not session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ]):
         if is_staff_session(request):

@@ -506,7 +506,7 @@ class InteractionOut(serializers.Serializer):
     """An interaction of a member with a post."""
 
     post = PostOut()
-    kind = serializers.ChoiceField(INTERACTION_KINDS)
+    kind = serializers.ChoiceField(list(INTERACTION_KINDS))
     target = serializers.CharField(help_text="What a not_interested is about: author, topic or kind. Empty: the post.")
     value = serializers.FloatField(allow_null=True, help_text="Seconds of a dwell, or stars of a rating.")
     occurred_at = serializers.DateTimeField()

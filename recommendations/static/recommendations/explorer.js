@@ -27,6 +27,7 @@ const state = {
   searchText: urlParameters.get("text") ?? "", // empty: the page shows the feed
   cursors: [null], // of the pages up to the current one
   page: null,
+  firstIds: [], // the posts of the feed's first page, in order
   servedAt: 0, // when the page came, from performance.now()
   actionCall: null, // the last interaction that was sent
   likedTags: new Map(), // how many of the posts that the member liked have the tag
@@ -127,6 +128,7 @@ async function loadPage() {
 
 function showPage(page, movements = new Map()) {
   Object.assign(state, { page, servedAt: performance.now() });
+  if (state.cursors.length === 1) state.firstIds = idsOf(page);
   const firstRank = (state.cursors.length - 1) * PAGE_SIZE + 1;
   const reactions = mayInteract && !isSearch() ? { like, hide, showLess } : {};
   const actions = { ...reactions, similar: openSimilar, why };
@@ -254,7 +256,7 @@ async function interact(kind, description, subject, pick, node, target = "") {
     const call = api.interaction({ eventId, memberId, postId: pick.post.id, kind, target, requestId: page.request_id });
     await api.sendEvent(call);
     reloadLikes();
-    const before = idsOf(page).filter((id) => id !== pick.post.id);
+    const before = state.firstIds.filter((id) => id !== pick.post.id);
     const nextPage = await waitForChange(before, pick.post.id, number);
     if (number !== state.requestNumber) return;
     state.actionCall = call;
@@ -288,7 +290,7 @@ async function waitForChange(before, postId, number) {
 
 async function openSettings() {
   try {
-    const before = idsOf(state.page);
+    const before = state.firstIds;
     await editMember(state.memberId, async (changed) => {
       if (!changed.length) return showStatus("No setting was changed.");
       await resetFeed();
