@@ -117,12 +117,8 @@ def test_a_like_changes_the_next_page_and_the_page_says_how(page):
     assert_movements_are_displayed(page.locator("#feed"), others)
     counted = {word: page.locator(f"#feed .movement-{word}").count() for word in ("up", "down", "new")}
     status = page.locator("#status").inner_text()
-    for word, pattern in (
-        ("up", r"(\d+) posts? up"),
-        ("down", r"(\d+)(?: posts?)? down"),
-        ("new", r"(\d+) posts? .* new"),
-    ):
-        found = re.search(pattern, status)
+    for word, after in (("up", "up"), ("down", "down"), ("new", "(?:is|are) new")):
+        found = re.search(rf"(\d+)(?: posts?)? {after}", status)
         assert (int(found[1]) if found else 0) == counted[word], (status, counted)
     expect(page.locator("#likes-list li").first).to_contain_text(liked.split("/")[0])
     row = Interaction.objects.get()
