@@ -1,6 +1,7 @@
 // A call of the API as code to copy. The key is a placeholder: the page never has a key.
 
 import { formatUrl } from "./api.js";
+import { byId } from "./elements.js";
 
 const KEY = "YOUR_API_KEY";
 
@@ -34,4 +35,33 @@ function formatTypeScript(call) {
   return [...lines, "});", "if (!response.ok) throw new Error(await response.text());", "const result = await response.json();"].join("\n");
 }
 
-export const LANGUAGES = { curl: formatCurl, python: formatPython, typescript: formatTypeScript };
+const LANGUAGES = { curl: formatCurl, python: formatPython, typescript: formatTypeScript };
+
+let calls = {};
+
+// Opens the dialog with these calls, which are named like the options of the dialog.
+export function openCode(newCalls) {
+  calls = newCalls;
+  for (const option of byId("code-call").options) option.disabled = !(option.value in calls);
+  if (!(byId("code-call").value in calls)) byId("code-call").value = "page";
+  showCode();
+  byId("code-dialog").showModal();
+}
+
+function showCode() {
+  byId("code").textContent = LANGUAGES[byId("code-language").value](calls[byId("code-call").value]);
+  byId("copied").textContent = "";
+}
+
+async function copyCode() {
+  try {
+    await navigator.clipboard.writeText(byId("code").textContent);
+    byId("copied").textContent = "Copied.";
+  } catch { // the clipboard needs HTTPS or this machine
+    getSelection().selectAllChildren(byId("code"));
+    byId("copied").textContent = "Selected. Press Ctrl+C to copy.";
+  }
+}
+
+for (const id of ["code-call", "code-language"]) byId(id).addEventListener("change", showCode);
+byId("copy").addEventListener("click", copyCode);

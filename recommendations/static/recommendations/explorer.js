@@ -2,18 +2,18 @@
 
 import * as api from "./api.js";
 import { card, isLocal, isPicture, markLikedTags, movementBadge, titleOf } from "./cards.js";
-import { LANGUAGES } from "./code.js";
+import { openCode } from "./code.js";
 import { loadComparison } from "./comparison.js";
 import { button, byId, element, formatAge, wait } from "./elements.js";
 import { showExplanation } from "./explanation.js";
 import { showLikes } from "./likes.js";
 import { createMember, editMember } from "./member-form.js";
+import { listMembers, markMember, showMembers } from "./members.js";
 import { describeChange, describeMovement, findMovements } from "./movements.js";
 
 const PAGE_SIZE = 20;
 const POLL_MS = 250;
 const CHANGE_WAIT_MS = 2000;
-const TYPING_MS = 150;
 const FEEDS = ["discovery", "following", "trending", "non_personalized"];
 const MODES = ["about", "similar", "why"];
 const NARROW = "(max-width: 44rem)";
@@ -53,37 +53,9 @@ function pageCall() {
 
 // Members
 
-let memberSearchNumber = 0;
-async function showMembers() {
-  const number = ++memberSearchNumber;
-  try {
-    const { members } = await api.send(api.members(byId("member-search").value.trim()));
-    if (number !== memberSearchNumber) return;
-    byId("members").replaceChildren(...members.map(memberItem));
-    if (!members.length) byId("members").append(element("li", "empty", "No member has an id that starts with this text."));
-    if (!state.memberId && members.length) selectMember(members[0].id);
-    if (!state.memberId) showStatus("There is no member yet. Create one, or import your data.");
-  } catch (error) {
-    if (number === memberSearchNumber) byId("members").replaceChildren(element("li", "empty error", error.message));
-  }
-}
-
-function memberItem(member) {
-  const total = member.interaction_count;
-  const interactions = `${total.toLocaleString("en")} interaction${total === 1 ? "" : "s"}`;
-  const facts = [interactions, member.languages.join(" "), member.is_active ? "" : "inactive"].filter(Boolean);
-  const node = element("button", "member", element("b", "", member.id), element("small", "", facts.join(" · ")));
-  node.type = "button";
-  node.dataset.member = member.id;
-  node.setAttribute("aria-current", member.id === state.memberId);
-  node.addEventListener("click", () => selectMember(member.id));
-  return element("li", "", node);
-}
-
 function selectMember(memberId) {
   state.memberId = memberId;
-  for (const node of document.querySelectorAll(".member"))
-    node.setAttribute("aria-current", node.dataset.member === memberId);
+  markMember(memberId);
   state.likedTags = new Map();
   reloadLikes();
   return resetFeed();
@@ -142,7 +114,6 @@ function showPage(page, movements = new Map()) {
   byId("remote-pictures").hidden = !page.picks.some(({ post }) => post.media.some((m) => isPicture(m) && !isLocal(m)));
   byId("remote-pictures-link").href = `?${new URLSearchParams({ ...Object.fromEntries(new URLSearchParams(location.search)), pictures: "remote" })}`;
   showBadges(page);
-  showCode();
   suggestWords(page);
   byId("previous").disabled = state.cursors.length < 2;
   byId("next").disabled = !page.next_cursor;
@@ -348,51 +319,21 @@ function search() {
   return resetFeed();
 }
 
-// The call as code
-
-function showCode() {
-  const [pick] = state.page.picks;
-  const calls = { page: pageCall(), like: state.actionCall };
-  if (pick) {
-    calls.like ??= api.interaction({
-      eventId: "a-unique-id", memberId: state.memberId, postId: pick.post.id, kind: "like", requestId: state.page.request_id,
-    });
-    calls.explain = api.explain(state.page.request_id, pick.post.id, state.memberId);
-  }
-  const call = calls[byId("code-call").value] ?? calls.page;
-  byId("code").textContent = LANGUAGES[byId("code-language").value](call);
-  byId("copied").textContent = "";
-}
-
-async function copyCode() {
-  try {
-    await navigator.clipboard.writeText(byId("code").textContent);
-    byId("copied").textContent = "Copied.";
-  } catch { // the clipboard needs HTTPS or this machine
-    getSelection().selectAllChildren(byId("code"));
-    byId("copied").textContent = "Selected. Press Ctrl+C to copy.";
-  }
+// The calls to show as code, by the options of the dialog.
+function listCalls() {
+  const { memberId, page } = state;
+  const [pick] = page.picks;
+  if (!pick) return { page: pageCall() };
+  const event = { eventId: "a-unique-id", memberId, postId: pick.post.id, kind: "like", requestId: page.request_id };
+  return {
+    page: pageCall(),
+    like: state.actionCall ?? api.interaction(event),
+    explain: api.explain(page.request_id, pick.post.id, memberId),
+  };
 }
 
 // Event listeners
 
-let typingTimer;
-byId("member-search").addEventListener("input", () => {
-  clearTimeout(typingTimer);
-  typingTimer = setTimeout(showMembers, TYPING_MS);
-});
-byId("member-search").addEventListener("keydown", (event) => {
-  const firstMember = byId("members").querySelector("button");
-  const memberId = byId("member-search").value.trim();
-  if (event.key === "Enter" && memberId) selectMember(memberId);
-  if (event.key === "ArrowDown" && firstMember) { event.preventDefault(); firstMember.focus(); }
-});
-byId("members").addEventListener("keydown", (event) => {
-  const sibling = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-  if (!sibling) return;
-  event.preventDefault();
-  (event.target.closest("li")[sibling]?.querySelector("button") ?? byId("member-search")).focus();
-});
 byId("feed").addEventListener("keydown", (event) => { // the arrow keys go from one focused post to the next
   const sibling = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
   if (!sibling || !event.target.matches(".card") || !event.target[sibling]?.matches(".card")) return;
@@ -431,10 +372,8 @@ for (const dialog of document.querySelectorAll("dialog"))
   });
 byId("new-member")?.addEventListener("click", () => createMember(openCreatedMember));
 byId("settings")?.addEventListener("click", openSettings);
-for (const id of ["code-call", "code-language"]) byId(id).addEventListener("change", () => { if (state.page) showCode(); });
-byId("copy").addEventListener("click", copyCode);
 byId("show-code").addEventListener("click", () => {
-  if (state.page) byId("code-dialog").showModal();
+  if (state.page) openCode(listCalls());
   else showStatus("There is no page yet. Select a member first.", true);
 });
 
@@ -443,5 +382,5 @@ byId("search-mode").value = state.mode;
 if (byId("compare")) byId("compare").value = urlParameters.get("compare") ?? "";
 if (byId("compare")?.selectedIndex === -1) byId("compare").value = "";
 if (matchMedia(NARROW).matches) byId("likes").open = false;
-showMembers();
-if (state.memberId) selectMember(state.memberId);
+listMembers(state.memberId, selectMember);
+if (state.memberId !== null) selectMember(state.memberId);
