@@ -30,7 +30,7 @@ class Scope(StrEnum):
 SCOPE_HELP: Mapping[Scope, str] = {
     Scope.FEEDS_READ: "Read feeds, similar posts, search results and explanations.",
     Scope.INTERACTIONS_WRITE: "Record interactions and seen posts of members.",
-    Scope.PROFILE_READ: "Read a member's preferences and profile file.",
+    Scope.PROFILE_READ: "Read a member's preferences, interactions and profile file.",
     Scope.PROFILE_WRITE: "Change a member's preferences and relationships, import profile files, reset interests.",
     Scope.MEMBERS_READ: "List and read members.",
     Scope.MEMBERS_WRITE: "Create, update and erase members.",
@@ -40,7 +40,7 @@ SCOPE_HELP: Mapping[Scope, str] = {
     Scope.JOBS_WRITE: "Submit, cancel and retry jobs. Some jobs erase or export members.",
     Scope.FLAGS_READ: "Read and evaluate flags.",
     Scope.FLAGS_WRITE: "Change flags.",
-    Scope.POLICIES_READ: "Read ranking policies.",
+    Scope.POLICIES_READ: "Read ranking policies. With feeds:read, preview feeds that they would rank.",
     Scope.POLICIES_WRITE: "Change ranking policies.",
     Scope.METRICS_READ: "Read the results of experiments and the effects of negative feedback.",
     Scope.TOKENS_MINT: "Mint short-lived tokens for members, with any of the scopes that a member token may have.",

@@ -1,6 +1,7 @@
 """Interactions of members, and the posts that they saw."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from drf_standardized_errors.formatter import flatten_errors
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 
 from access.inputs import Inputs, Request
 from access.problems import problem_body
-from access.scopes import Scope, single_scope
+from access.scopes import READ_METHODS, Scope, read_write_scopes, single_scope
 from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi, problems
@@ -17,6 +18,7 @@ from recommendations.api import serializers as s
 from recommendations.api.senders import get_sender
 from recommendations.contracts import Sender
 from recommendations.services.learning import interact
+from recommendations.services.members.interactions import list_interactions
 from values.text import storage_problem
 
 EventResultBody = dict[str, Any]
@@ -65,10 +67,35 @@ def get_sender_ids(inputs: Inputs) -> list[object]:
     return [event.member_id for event in inputs.body if isinstance(event, interact.Event)]
 
 
+def get_listed_ids(inputs: Inputs) -> list[object]:
+    """Return the member whose interactions are listed."""
+    return [inputs.query["member_id"]]
+
+
 class InteractionsView(APIView):
     """Events of members."""
 
-    scopes = single_scope(Scope.INTERACTIONS_WRITE)
+    scopes = read_write_scopes(Scope.PROFILE_READ, Scope.INTERACTIONS_WRITE)
+    staff_permissions = dict.fromkeys(READ_METHODS, "recommendations.view_interaction")
+
+    @openapi.describe_endpoint(
+        400,
+        404,
+        responses={200: s.InteractionsOut},
+        operation_id="list_interactions",
+        summary="List the interactions of a member",
+        tags=["interactions"],
+    )
+    @takes(query=s.InteractionsQuery(), member_ids=get_listed_ids)
+    def get(self, request: Request) -> Response:
+        """
+        Return what the member did, newest first, without what was undone.
+
+        Interactions with a post that the member may not see now are left out, so a page may be short.
+        """
+        query = dict(request.inputs.query)
+        page = list_interactions(kinds=query.pop("kind"), now=now(), **query)
+        return Response(asdict(page))
 
     @openapi.describe_endpoint(
         400,

@@ -22,6 +22,7 @@ from recommendations.services.content.importing.fields import (
     VISIBILITIES,
 )
 from recommendations.services.members import follow_requests
+from recommendations.services.members.interactions import MAX_INTERACTIONS
 from recommendations.services.serving.recommend import FEEDS
 from values.types import (
     MAX_ID,
@@ -488,6 +489,34 @@ class SeenPostsOut(serializers.Serializer):
     """The number of posts that were marked as seen."""
 
     marked = serializers.IntegerField(help_text="Ids without a post that the member may see are not counted.")
+
+
+class InteractionsQuery(StrictSerializer):
+    """Query parameters of the list of a member's interactions."""
+
+    member_id = id_field()
+    kind = repeated_field(choice_of(INTERACTION_KINDS), "Only interactions of this kind; may be repeated.")
+    limit = TypedField(whole_number_from(1, MAX_INTERACTIONS), default=20)
+    cursor = serializers.CharField(
+        max_length=500, required=False, default=None, help_text="next_cursor of the previous page."
+    )
+
+
+class InteractionOut(serializers.Serializer):
+    """An interaction of a member with a post."""
+
+    post = PostOut()
+    kind = serializers.ChoiceField(list(INTERACTION_KINDS))
+    target = serializers.CharField(help_text="What a not_interested is about: author, topic or kind. Empty: the post.")
+    value = serializers.FloatField(allow_null=True, help_text="Seconds of a dwell, or stars of a rating.")
+    occurred_at = serializers.DateTimeField()
+
+
+class InteractionsOut(serializers.Serializer):
+    """A page of a member's interactions, newest first."""
+
+    interactions = InteractionOut(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
 
 
 class JobOut(serializers.Serializer):

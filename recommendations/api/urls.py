@@ -28,6 +28,7 @@ from recommendations.api.members import (
 )
 from recommendations.api.policies import PolicyDetailView, PolicyListView
 from recommendations.api.posts import PostsView, PostView
+from recommendations.api.previews import FeedPreviewView
 from recommendations.api.profile_files import ProfileFileView
 from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 from values.types import Id, read
@@ -87,6 +88,7 @@ urlpatterns = [
     path("api/v1/posts", PostsView.as_view(), name="api-posts"),
     path("api/v1/posts/<id:post_id>", PostView.as_view(), name="api-post"),
     path("api/v1/requests/<uuid:request_id>/explain/<id:post_id>", ExplainView.as_view(), name="api-explain"),
+    path("api/v1/feed-preview", FeedPreviewView.as_view(), name="api-feed-preview"),
     path("api/v1/search", SearchView.as_view(), name="api-search"),
     path("api/v1/spaces/<slug:space>/pictures", PicturesView.as_view(), name="api-pictures"),
     path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),

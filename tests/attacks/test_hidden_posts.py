@@ -56,6 +56,7 @@ class Hider:
         """Return all that the reader can read about themselves, as text."""
         paths = ("show-less-effects", "profile", "feed?explain=true", "follow-requests?direction=outgoing")
         answers = [self.send("GET", f"/members/{self.reader}/{path}") for path in paths]
+        answers.append(self.send("GET", f"/interactions?member_id={self.reader}"))
         assert {answer.status for answer in answers} == {200}
         return "".join(answer.body.decode() for answer in answers)
 

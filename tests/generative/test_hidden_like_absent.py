@@ -128,6 +128,7 @@ def build_rest_member_cases():
     yield rest("member_id (body)", "member", "PUT", f"{VIEWER}/profile", profile(member_id=ID))
     for rest_of_path in ("feed", "preferences", "follow-requests", "profile", "show-less-effects"):
         yield rest("member_id", "member", "GET", f"/api/v1/members/{ID}/{rest_of_path}")
+    yield rest("member_id", "member", "GET", f"/api/v1/interactions?member_id={ID}")
     yield rest("member_id", "member", "POST", f"/api/v1/members/{ID}/seen", {"post_ids": ["seen-one"]})
     yield rest("member_id", "member", "PATCH", f"/api/v1/members/{ID}/preferences", {"region": "DE"})
     yield rest("member_id", "member", "PUT", f"/api/v1/members/{ID}/profile", profile())

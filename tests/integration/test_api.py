@@ -16,6 +16,7 @@ from recommendations.models import Interaction, Job, Member, Post, PrivacySettin
 from recommendations.services import wiring, work
 from recommendations.services.vectors.embedding import embed_posts
 from recsys_project import openapi
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
@@ -410,3 +411,57 @@ def test_the_api_documentation_loads_no_external_resource(client):
 def test_the_explorer_redirects_an_anonymous_user_to_the_login(client):
     assert client.get("/").url == "/explore/"
     assert client.get("/explore/?member_id=ann").url == "/account/login/?next=/explore/%3Fmember_id%3Dann"
+
+
+PARTS = {
+    "likes": 'id="likes-list"',
+    "actions": "data-may-interact",
+    "comparison": 'id="compare"',
+    "settings": 'id="settings"',
+    "new member": 'id="new-member"',
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "parts"),
+    [
+        ("Viewer", None),
+        ("Editor", {"comparison"}),
+        ("Releaser", {"comparison"}),
+        ("Privacy officer", {"likes", "comparison", "settings", "new member"}),
+        ("superuser", set(PARTS)),
+    ],
+)
+def test_the_explorer_has_the_parts_that_the_reader_has_the_permissions_for(client, role, parts):
+    """A part that the API would refuse is not on the page, so it makes no request that fails."""
+    user = factories.staff(*([] if role == "superuser" else [role]))
+    user.is_superuser = role == "superuser"
+    user.save()
+    client.force_login(user)
+    response = client.get("/explore/")
+    if parts is None:
+        assert response.status_code == 403
+        return
+    page = response.content.decode()
+    assert {part for part, mark in PARTS.items() if mark in page} == parts
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "is_allowed"),
+    [
+        ("", {}, False),
+        ("?pictures=local", {}, False),
+        ("?pictures=remote", {}, True),
+        ("?pictures=remote", {"Sec-Fetch-Site": "same-origin"}, True),
+        ("?pictures=remote", {"Sec-Fetch-Site": "cross-site"}, False),
+        ("?pictures=remote", {"Sec-Fetch-Site": "same-site"}, False),
+    ],
+)
+def test_remote_pictures_are_allowed_on_request_and_not_by_a_link_from_another_site(client, query, headers, is_allowed):
+    client.force_login(factories.staff("Editor"))
+    response = client.get(f"/explore/{query}", headers=headers)
+    policy = response["Content-Security-Policy"]
+    assert ("img-src 'self' data: https:" in policy) == is_allowed
+    assert ("data-remote-pictures" in response.content.decode()) == is_allowed
+    assert "script-src 'self';" in policy and "connect-src 'self';" in policy
+    assert "https:" not in client.get("/main-parameters/")["Content-Security-Policy"]

@@ -155,6 +155,7 @@ def upsert_content(call_api):
     call_api("record_interactions", 200, {"events": events})
     invalid = {"event_id": "e-3", "member_id": READER, "post_id": "nothing", "kind": "like"}
     call_api("record_interactions", 207, {"events": [events[0], invalid]})
+    call_api("list_interactions", 200, query={"member_id": READER, "kind": "like", "limit": 1})
     feedback = {"event_id": "e-4", "member_id": READER, "post_id": "9", "kind": "not_interested", "target": "topic"}
     call_api("record_interactions", 200, {"events": [feedback]})
     learn.learn_interactions(member_ids=[Member.objects.get(external_id=READER).pk], now=clock.now())
@@ -223,6 +224,7 @@ def run_jobs(call_api):
     call_api("list_policies", 200)
     call_api("read_main_parameters", 200)
     call_api("read_policy", 200, variant="control")
+    call_api("preview_feed", 200, query={"member_id": READER, "variant": "control", "limit": 1})
     policy = {"settings": {"diversity": 0.45, "nearest_candidates": 800}, "note": "more diversity"}
     call_api("put_policy", 200, policy, variant="control", headers={"If-Match": '"1"'})
     call_api("put_policy", 201, policy, variant="wider", headers={"If-None-Match": "*"})

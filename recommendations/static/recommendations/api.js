@@ -1,59 +1,76 @@
-// Client of the public API. A failed request throws an Error with the problem's detail as message and its code.
+// Client of the public API. A call is an object with method, path, query and body, so that the page can also show it as
+// code. `send` returns the response; a failed request throws an Error with the problem's detail and its code.
 
 const token = document.querySelector("meta[name=csrf-token]").content;
+const LIKING_KINDS = ["like", "share", "save", "comment", "follow"];
 
-async function request(path, options = {}) {
+export async function send({ method, path, query, body }) {
+  const options = { method };
+  if (body !== undefined) {
+    options.headers = { "Content-Type": "application/json", "X-CSRFToken": token };
+    options.body = JSON.stringify(body);
+  } else if (method !== "GET") {
+    options.headers = { "X-CSRFToken": token };
+  }
   let response;
   try {
-    response = await fetch(`/api/v1/${path}`, options);
+    response = await fetch(formatUrl({ path, query }), options);
   } catch {
     throw new Error("The server cannot be reached. Is it running?");
   }
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok)
-    throw Object.assign(new Error(body.detail ?? `The server responded with ${response.status}.`), { code: body.code });
-  return body;
+  const content = response.status === 204 ? {} : await response.json().catch(() => ({}));
+  if (response.ok) return content;
+  const details = (content.errors ?? []).map((error) => `${error.pointer ?? error.parameter ?? ""} ${error.detail}`.trim());
+  const message = details.join(" ") || content.detail || `The server responded with ${response.status}.`;
+  throw Object.assign(new Error(message), { code: content.code });
+}
+
+export function formatUrl({ path, query }) {
+  const text = new URLSearchParams(query).toString();
+  return `/api/v1/${path}${text ? `?${text}` : ""}`;
 }
 
 const encode = encodeURIComponent;
+const get = (path, query = []) => ({ method: "GET", path, query: entries(query) });
+const write = (method, path, body) => ({ method, path, query: [], body });
 
-export const members = (prefix) => request(`members?${new URLSearchParams({ prefix, limit: 30 })}`);
+// Query parameters as [name, value]; a list is repeated, and an empty value is left out.
+const entries = (query) =>
+  Object.entries(query).flatMap(([name, value]) =>
+    [value].flat().filter((item) => item !== "" && item !== null && item !== undefined).map((item) => [name, `${item}`]));
 
-export function feed({ memberId, feed, cursor, explain, limit }) {
-  const query = new URLSearchParams({ feed, explain, limit });
-  if (cursor) query.set("cursor", cursor);
-  return request(`members/${encode(memberId)}/feed?${query}`);
-}
-
-export const similar = (postId, viewerId) =>
-  request(`posts/${encode(postId)}/similar?${new URLSearchParams({ viewer_id: viewerId, limit: 10 })}`);
-
-export const search = (text, viewerId) =>
-  request(`search?${new URLSearchParams({ viewer_id: viewerId, text, space: "content", limit: 20 })}`);
-
+export const members = (prefix) => get("members", { prefix, limit: 30 });
+export const feed = ({ memberId, feed, cursor, explain, limit }) =>
+  get(`members/${encode(memberId)}/feed`, { feed, explain, limit, cursor });
+export const preview = ({ memberId, feed, engine, variant, limit }) =>
+  get("feed-preview", { member_id: memberId, feed, engine, variant, limit });
+export const similar = (postId, viewerId, limit) => get(`posts/${encode(postId)}/similar`, { viewer_id: viewerId, limit });
+export const search = (text, viewerId, limit) => get("search", { viewer_id: viewerId, text, space: "content", limit });
 export const explain = (requestId, postId, viewerId) =>
-  request(`requests/${encode(requestId)}/explain/${encode(postId)}?${new URLSearchParams({ viewer_id: viewerId })}`);
+  get(`requests/${encode(requestId)}/explain/${encode(postId)}`, { viewer_id: viewerId });
+export const likes = (memberId, limit) => get("interactions", { member_id: memberId, kind: LIKING_KINDS, limit });
+export const preferences = (memberId) => get(`members/${encode(memberId)}/preferences`);
+export const changePreferences = (memberId, changes) => write("PATCH", `members/${encode(memberId)}/preferences`, changes);
+export const createMember = (memberId, fields) => write("PUT", `members/${encode(memberId)}`, fields);
+export const follow = (memberId, authorId) =>
+  write("PUT", `members/${encode(memberId)}/relationships/follow/${encode(authorId)}`);
 
-// Returns the event id, which `sendUndo` takes.
-export const sendInteraction = ({ memberId, postId, kind, target, requestId }) =>
-  send({ event_id: newEventId(), member_id: memberId, post_id: postId, kind, target, request_id: requestId });
+export const interaction = ({ eventId, memberId, postId, kind, target, requestId }) => {
+  const event = { event_id: eventId, member_id: memberId, post_id: postId, kind, request_id: requestId };
+  return write("POST", "interactions", { events: [target ? { ...event, target } : event] });
+};
 
-export const sendUndo = (memberId, eventId) =>
-  send({ event_id: newEventId(), member_id: memberId, undoes_event_id: eventId });
+export const undo = ({ eventId, memberId, undoesEventId }) =>
+  write("POST", "interactions", { events: [{ event_id: eventId, member_id: memberId, undoes_event_id: undoesEventId }] });
 
-async function send(event) {
-  const body = await request("interactions", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": token },
-    body: JSON.stringify({ events: [event] }),
-  });
-  const [result] = body.results;
-  if (result.status === "rejected") throw new Error(result.problem.detail);
-  return event.event_id;
+// Sends a call with one event. Throws if the event was rejected.
+export async function sendEvent(call) {
+  const { results } = await send(call);
+  if (results[0].status === "rejected") throw new Error(results[0].problem.detail);
 }
 
 // crypto.randomUUID is missing on a page loaded over plain HTTP from another machine.
-function newEventId() {
+export function newId(prefix) {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return `explorer-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  return `${prefix}-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }

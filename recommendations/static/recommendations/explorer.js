@@ -1,125 +1,146 @@
-// The explorer: select a member, read their feed, send interactions and see how the feed changes.
+// The explorer: select a member, read their feed beside what they liked, send interactions and see what changes.
 
 import * as api from "./api.js";
-import { button, card, element, formatAge, partsBar } from "./cards.js";
+import { card, isLocal, isPicture, markLikedTags, movementBadge, titleOf } from "./cards.js";
+import { openCode } from "./code.js";
+import { loadComparison } from "./comparison.js";
+import { button, byId, element, formatAge, wait } from "./elements.js";
+import { showExplanation } from "./explanation.js";
+import { showLikes } from "./likes.js";
+import { createMember, editMember } from "./member-form.js";
+import { listMembers, markMember, showMembers } from "./members.js";
+import { describeChange, describeMovement, findMovements } from "./movements.js";
 
 const PAGE_SIZE = 20;
-const MAX_REASON_LENGTH = 60;
 const POLL_MS = 250;
 const CHANGE_WAIT_MS = 2000;
-const RECORD_WAIT_MS = 5000;
 const FEEDS = ["discovery", "following", "trending", "non_personalized"];
-const $ = (id) => document.getElementById(id);
+const MODES = ["about", "similar", "why"];
+const NARROW = "(max-width: 44rem)";
+const mayInteract = document.body.hasAttribute("data-may-interact");
 const urlParameters = new URLSearchParams(location.search);
+const known = (name, values) => (values.includes(urlParameters.get(name)) ? urlParameters.get(name) : values[0]);
 const state = {
   memberId: urlParameters.get("member_id"),
-  feed: FEEDS.includes(urlParameters.get("feed")) ? urlParameters.get("feed") : FEEDS[0],
+  feed: known("feed", FEEDS),
+  mode: known("mode", MODES), // what the search box does
   searchText: urlParameters.get("text") ?? "", // empty: the page shows the feed
   cursors: [null], // of the pages up to the current one
   page: null,
+  firstIds: [], // the posts of the feed's first page, in order
+  servedAt: 0, // when the page came, from performance.now()
+  actionCall: null, // the last interaction that was sent
+  likedTags: new Map(), // how many of the posts that the member liked have the tag
   requestNumber: 0, // of the newest request; late responses to earlier requests are dropped
 };
 
 function showStatus(text, isError = false, ...nodes) {
-  $("status").replaceChildren(text, ...nodes);
-  $("status").classList.toggle("error", isError);
+  byId("status").replaceChildren(text, ...nodes);
+  byId("status").classList.toggle("error", isError);
 }
 
+const idsOf = (page) => (page ? page.picks.map((pick) => pick.post.id) : []);
+const isSearch = () => state.searchText !== "" && state.mode !== "why";
 const feedOptions = (cursor) => ({
-  memberId: state.memberId, feed: state.feed, cursor, explain: $("explain").checked, limit: PAGE_SIZE,
+  memberId: state.memberId, feed: state.feed, cursor, explain: byId("explain").checked, limit: PAGE_SIZE,
 });
+
+function pageCall() {
+  if (!isSearch()) return api.feed(feedOptions(state.cursors.at(-1)));
+  const request = state.mode === "similar" ? api.similar : api.search;
+  return request(state.searchText, state.memberId, PAGE_SIZE);
+}
 
 // Members
 
-let memberSearchNumber = 0;
-async function showMembers() {
-  const number = ++memberSearchNumber;
-  try {
-    const { members } = await api.members($("member-search").value.trim());
-    if (number !== memberSearchNumber) return;
-    $("members").replaceChildren(...members.map(memberItem));
-    if (!members.length) $("members").append(element("li", "empty", "No member has an id that starts with this text."));
-    if (!state.memberId && members.length) selectMember(members[0].id);
-  } catch (error) {
-    if (number === memberSearchNumber) $("members").replaceChildren(element("li", "empty error", error.message));
-  }
-}
-
-function memberItem(member) {
-  const count = member.interaction_count;
-  const interactions = `${count.toLocaleString("en")} interaction${count === 1 ? "" : "s"}`;
-  const facts = [interactions, member.languages.join(" "), member.is_active ? "" : "inactive"].filter(Boolean);
-  const node = element("button", "member", element("b", "", member.id), element("small", "", facts.join(" · ")));
-  node.type = "button";
-  node.dataset.member = member.id;
-  node.setAttribute("aria-current", member.id === state.memberId);
-  node.addEventListener("click", () => selectMember(member.id));
-  return element("li", "", node);
-}
-
 function selectMember(memberId) {
   state.memberId = memberId;
-  for (const node of document.querySelectorAll(".member"))
-    node.setAttribute("aria-current", node.dataset.member === memberId);
-  resetFeed();
+  markMember(memberId);
+  state.likedTags = new Map();
+  reloadLikes();
+  return resetFeed();
+}
+
+async function reloadLikes() {
+  const tags = await showLikes(state.memberId, openSimilar);
+  if (!tags) return;
+  state.likedTags = tags;
+  markLikedTags(tags);
 }
 
 // The feed
 
 function resetFeed() {
   state.cursors = [null];
-  for (const tab of $("feeds").children)
-    tab.setAttribute("aria-pressed", !state.searchText && tab.dataset.feed === state.feed);
+  for (const tab of byId("feeds").children) tab.setAttribute("aria-pressed", !isSearch() && tab.dataset.feed === state.feed);
   if (state.memberId === null) return Promise.resolve();
   const parameters = { member_id: state.memberId, feed: state.feed };
-  if (state.searchText) parameters.text = state.searchText;
+  if (isSearch()) Object.assign(parameters, { mode: state.mode, text: state.searchText });
+  if (byId("compare")?.value) parameters.compare = byId("compare").value;
+  if (urlParameters.has("pictures")) parameters.pictures = urlParameters.get("pictures");
   history.replaceState(null, "", `?${new URLSearchParams(parameters)}`);
   return loadPage();
 }
 
 async function loadPage() {
   const number = ++state.requestNumber;
-  $("feed").setAttribute("aria-busy", "true");
+  byId("feed").setAttribute("aria-busy", "true");
   showStatus("Loading …");
   try {
-    const page = await (state.searchText
-      ? api.search(state.searchText, state.memberId)
-      : api.feed(feedOptions(state.cursors.at(-1))));
+    const page = await api.send(pageCall());
     if (number !== state.requestNumber) return;
     showStatus("");
     showPage(page);
   } catch (error) {
     if (number === state.requestNumber) showError(error);
   } finally {
-    if (number === state.requestNumber) $("feed").setAttribute("aria-busy", "false");
+    if (number === state.requestNumber) byId("feed").setAttribute("aria-busy", "false");
   }
 }
 
-function showPage(page, newIds = new Set()) {
-  state.page = page;
+function showPage(page, movements = new Map()) {
+  Object.assign(state, { page, servedAt: performance.now() });
+  if (state.cursors.length === 1) state.firstIds = idsOf(page);
   const firstRank = (state.cursors.length - 1) * PAGE_SIZE + 1;
-  const actions = state.searchText ? { similar } : { like, hide, showLess, similar };
-  const cards = page.picks.map((pick, i) => card(pick, firstRank + i, actions));
-  for (const node of cards) node.classList.toggle("new", newIds.has(node.dataset.post));
-  $("feed").replaceChildren(...cards);
-  if (!cards.length) $("feed").append(element("p", "empty", emptyText()));
+  const reactions = mayInteract && !isSearch() ? { like, hide, showLess } : {};
+  const actions = { ...reactions, similar: openSimilar, why };
+  const cards = page.picks.map((pick, i) => {
+    const movement = movements.has(pick.post.id) ? describeMovement(movements.get(pick.post.id)) : "";
+    return card(pick, firstRank + i, { actions, movement });
+  });
+  const title = element("h2", "", `${listTitle()}, for ${state.memberId}`);
+  byId("feed").replaceChildren(title, ...cards);
+  if (!cards.length) byId("feed").append(element("p", "empty", emptyText()));
+  byId("remote-pictures").hidden = !page.picks.some(({ post }) => post.media.some((m) => isPicture(m) && !isLocal(m)));
+  byId("remote-pictures-link").href = `?${new URLSearchParams({ ...Object.fromEntries(new URLSearchParams(location.search)), pictures: "remote" })}`;
   showBadges(page);
-  $("previous").disabled = state.cursors.length < 2;
-  $("next").disabled = !page.next_cursor;
-  $("page").textContent = `Page ${state.cursors.length}`;
+  suggestWords(page);
+  byId("previous").disabled = state.cursors.length < 2;
+  byId("next").disabled = !page.next_cursor;
+  byId("page").textContent = `Page ${state.cursors.length}`;
+  document.title = `${listTitle()}, for ${state.memberId} – Feed explorer`;
+  markLikedTags(state.likedTags);
+  showComparison();
+}
+
+function listTitle() {
+  if (!isSearch()) return byId("feeds").querySelector(`[data-feed=${state.feed}]`).textContent;
+  return `Posts ${state.mode === "similar" ? "similar to" : "about"} ${state.searchText}`;
 }
 
 function emptyText() {
-  if (state.searchText) return "No post that this member may see matches the text.";
+  if (state.mode === "similar" && isSearch()) return "There is no similar post that this member may see.";
+  if (isSearch()) return "No post that this member may see matches the text.";
   if (state.feed === "following") return "No posts: this member follows no author with an unseen post.";
   return "No posts: there is no unseen post that this member may see.";
 }
 
 function showError(error) {
   state.page = null;
-  $("badges").hidden = true;
-  $("feed").replaceChildren();
-  $("next").disabled = true;
+  byId("badges").hidden = true;
+  byId("feed").replaceChildren();
+  byId("comparison").hidden = true;
+  byId("next").disabled = true;
   showStatus(error.message, true);
 }
 
@@ -130,24 +151,64 @@ function showBadges(page) {
     ["duration", `${page.duration_ms.toFixed(1)} ms`], ["built", formatAge(page.built_at)],
   ];
   const nonEmpty = badges.filter(([, value]) => value !== "");
-  $("badges").replaceChildren(...nonEmpty.map(([name, value]) => {
+  byId("badges").replaceChildren(...nonEmpty.map(([name, value]) => {
     const badge = element("span", `badge badge-${name}`, element("small", "", name), ` ${value}`);
     badge.dataset.value = value;
     return badge;
   }));
-  $("badges").hidden = false;
+  byId("badges").hidden = false;
+}
+
+// Offers the tags and authors of displayed posts in the form of a new member.
+function suggestWords(page) {
+  for (const [id, words] of [
+    ["known-tags", page.picks.flatMap(({ post }) => post.tags)],
+    ["known-authors", page.picks.map(({ post }) => post.author_id)],
+  ]) {
+    const all = new Set([...[...byId(id).children].map((option) => option.value), ...words]);
+    byId(id).replaceChildren(...[...all].sort().map((word) => Object.assign(element("option"), { value: word })));
+  }
+}
+
+async function showComparison() {
+  const choice = isSearch() || state.cursors.length > 1 ? "" : byId("compare")?.value;
+  byId("comparison").hidden = !choice;
+  byId("comparison-summary").textContent = "";
+  document.body.classList.toggle("comparing", Boolean(choice));
+  if (!choice) return;
+  const number = state.requestNumber;
+  byId("comparison").replaceChildren(element("p", "empty", "Loading …"));
+  try {
+    const { memberId, page, feed } = state;
+    const { nodes, sentence } = await loadComparison({ memberId, page, feed, choice, limit: PAGE_SIZE });
+    if (number !== state.requestNumber) return;
+    byId("comparison").replaceChildren(...nodes);
+    byId("comparison-summary").textContent = sentence;
+    markMissing(new Set([...byId("comparison").querySelectorAll(".card")].map((node) => node.dataset.post)));
+    markLikedTags(state.likedTags);
+  } catch (error) {
+    if (number === state.requestNumber) byId("comparison").replaceChildren(element("p", "empty error", error.message));
+  }
+}
+
+// Marks the posts of the feed that the other list does not have.
+function markMissing(otherIds) {
+  for (const node of byId("feed").querySelectorAll(".card"))
+    if (!otherIds.has(node.dataset.post)) node.querySelector(".byline").prepend(movementBadge("only here"), " ");
 }
 
 // Interactions, and the changes that they cause
 
-const like = (pick, node) => interact("like", "Liked", pick, node);
-const hide = (pick, node) => interact("hide", "Hidden", pick, node);
-const showLess = (pick, node, target) => interact("not_interested", `Less of this ${target}`, pick, node, target);
+const like = (pick, node) => interact("like", "Liked", "Your like", pick, node);
+const hide = (pick, node) => interact("hide", "Hidden", "Hiding the post", pick, node);
+const showLess = (pick, node, target) =>
+  interact("not_interested", `Less of this ${target}`, `Showing less of this ${target}`, pick, node, target);
 
-async function undo(eventId, description) {
+async function undo(undoesEventId, description) {
   showStatus(`${description}: undone. Waiting for the feed to change …`);
   try {
-    await api.sendUndo(state.memberId, eventId);
+    await api.sendEvent(api.undo({ eventId: api.newId("explorer"), memberId: state.memberId, undoesEventId }));
+    reloadLikes();
     await resetFeed();
     showStatus(`${description}: undone.`);
   } catch (error) {
@@ -155,24 +216,28 @@ async function undo(eventId, description) {
   }
 }
 
-async function interact(kind, description, pick, node, target = "") {
+async function interact(kind, description, subject, pick, node, target = "") {
   const { memberId, page } = state;
   const number = ++state.requestNumber;
   for (const button of node.querySelectorAll("button")) button.disabled = true;
   node.classList.add(kind === "like" ? "liked" : "hidden-post");
   showStatus(`${description}. Waiting for the feed to change …`);
   try {
-    const eventId = await api.sendInteraction(
-      { memberId, postId: pick.post.id, kind, target, requestId: page.request_id });
-    const nextPage = await waitForChange(page, pick.post.id, number);
+    const eventId = api.newId("explorer");
+    const call = api.interaction({ eventId, memberId, postId: pick.post.id, kind, target, requestId: page.request_id });
+    await api.sendEvent(call);
+    reloadLikes();
+    const before = state.firstIds.filter((id) => id !== pick.post.id);
+    const nextPage = await waitForChange(before, pick.post.id, number);
     if (number !== state.requestNumber) return;
+    state.actionCall = call;
     state.cursors = [null];
-    const oldIds = new Set(page.picks.map((pick) => pick.post.id));
-    const newIds = new Set(nextPage.picks.map((pick) => pick.post.id).filter((id) => !oldIds.has(id)));
-    showPage(nextPage, newIds);
-    const undoButton = button("Undo", `Undo: ${description} ${pick.post.id}`, () => undo(eventId, description), "link undo");
-    showStatus(`${description}. ${describeChange(page, nextPage, newIds)} `, false, undoButton);
-    ($("feed").querySelector(".card") ?? $("reload")).focus({ preventScroll: true });
+    const movements = findMovements(before, idsOf(nextPage));
+    showPage(nextPage, movements);
+    const label = `Undo: ${description} ${pick.post.id}`;
+    const undoButton = button("Undo", label, () => undo(eventId, description), "link undo");
+    showStatus(`${description}. ${describeChange(subject, movements)} `, false, undoButton);
+    (byId("feed").querySelector(".card") ?? byId("reload")).focus({ preventScroll: true });
   } catch (error) {
     for (const button of node.querySelectorAll("button")) button.disabled = false;
     node.classList.remove("liked", "hidden-post");
@@ -181,148 +246,141 @@ async function interact(kind, description, pick, node, target = "") {
 }
 
 // Polls the first page until its order changes or CHANGE_WAIT_MS pass: a worker learns from the interaction meanwhile.
-async function waitForChange(page, postId, number) {
-  const otherIds = (page) => page.picks.map((pick) => pick.post.id).filter((id) => id !== postId);
-  const before = otherIds(page);
+async function waitForChange(before, postId, number) {
   const deadline = performance.now() + CHANGE_WAIT_MS;
   for (;;) {
-    const nextPage = await api.feed(feedOptions(null));
-    const isChanged = otherIds(nextPage).slice(0, before.length).join() !== before.join();
+    const nextPage = await api.send(api.feed(feedOptions(null)));
+    const after = idsOf(nextPage).filter((id) => id !== postId);
+    const isChanged = after.slice(0, before.length).join() !== before.join();
     if (isChanged || performance.now() + POLL_MS > deadline || number !== state.requestNumber) return nextPage;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await wait(POLL_MS);
   }
 }
 
-function describeChange(page, nextPage, newIds) {
-  const oldIndexes = new Map(page.picks.map((pick, i) => [pick.post.id, i]));
-  const remaining = nextPage.picks.map((pick) => oldIndexes.get(pick.post.id)).filter((i) => i !== undefined);
-  const movedUp = remaining.filter((index, i) => i > 0 && index < remaining[i - 1]).length;
-  if (!newIds.size && !movedUp) return "The page is unchanged for now.";
-  return `The page changed: ${newIds.size} new post${newIds.size === 1 ? "" : "s"}, ${movedUp} moved up.`;
-}
+// Settings
 
-// The drawer
-
-async function openDrawer(title, loadContent) {
-  $("drawer-title").textContent = title;
-  $("drawer-content").replaceChildren(element("p", "empty", "Loading …"));
-  if (!$("drawer").open) $("drawer").showModal();
+async function openSettings() {
   try {
-    $("drawer-content").replaceChildren(...(await loadContent()));
-  } catch (error) {
-    $("drawer-content").replaceChildren(element("p", "empty error", error.message));
-  }
-}
-
-const similar = (pick) => openDrawer(`Similar to ${pick.post.id}`, async () => {
-  const page = await api.similar(pick.post.id, state.memberId);
-  if (page.picks.length) return page.picks.map((similarPick, i) => card(similarPick, i + 1));
-  return [element("p", "empty", "There is no similar post that this member may see.")];
-});
-
-const explainPost = (postId) => openDrawer(`Explanation of ${postId}`, async () => {
-  if (!state.page) throw new Error("There is no page to explain. Select a member first.");
-  const explanation = await retryUntilRecorded(() => api.explain(state.page.request_id, postId, state.memberId));
-  const { status, rank, ranked_count: rankedCount, score, sources, filter, reasons, parts } = explanation;
-  const facts = [
-    ["Status", status.replaceAll("_", " ")], ["Rank", rank && `${rank} of ${rankedCount}`],
-    ["Score", score?.toFixed(3)], ["Sources", sources.join(", ")], ["Filter", filter],
-  ];
-  const list = element("dl", "facts");
-  for (const [name, value] of facts) if (value) list.append(element("dt", "", name), element("dd", "", `${value}`));
-  const nodes = [element("p", "sentence", explanation.sentence), list];
-  nodes.push(element("p", "reasons", reasons.map((reason) => reason.sentence).join(" · ")));
-  if (parts) nodes.push(partsBar(parts));
-  if (explanation.because.length) nodes.push(becauseList(explanation.because));
-  return nodes;
-});
-
-// The posts whose like or rejection contributed most to each collaborative part, with their weighted contributions.
-function becauseList(because) {
-  const list = element("dl", "facts because");
-  for (const { part, weight, reactions, others } of because) {
-    const values = reactions.map((reaction) => [reaction.text.trim() || reaction.post_id, reaction.value]);
-    if (others) values.push(["all others", others]);
-    const items = values.map(([text, value]) => {
-      const sign = value < 0 ? "−" : "+";
-      return element("li", "", `${sign}${Math.abs(weight * value).toFixed(3)} ${shorten(text)}`);
+    const before = state.firstIds;
+    await editMember(state.memberId, async (changed) => {
+      if (!changed.length) return showStatus("No setting was changed.");
+      await resetFeed();
+      if (!state.page) return undefined; // the error is displayed
+      const movements = findMovements(before, idsOf(state.page));
+      showPage(state.page, movements);
+      return showStatus(`Saved. ${describeChange("The change of settings", movements)}`);
     });
-    list.append(element("dt", "", `${part.replaceAll("_", " ")}, because of`), element("dd", "", element("ul", "", ...items)));
+  } catch (error) {
+    showStatus(error.message, true);
   }
-  return list;
 }
 
-const shorten = (text) => (text.length > MAX_REASON_LENGTH ? `${text.slice(0, MAX_REASON_LENGTH)}…` : text);
+async function openCreatedMember(memberId) {
+  byId("member-search").value = "";
+  state.searchText = byId("search-text").value = "";
+  state.feed = FEEDS[0];
+  await selectMember(memberId);
+  if (state.page) showStatus(`Created ${memberId}. This is the first page that the new member gets.`);
+  showMembers();
+}
 
-// A served page is recorded about a second after its request. Until then the API responds with unknown-request.
-async function retryUntilRecorded(read) {
-  const deadline = performance.now() + RECORD_WAIT_MS;
-  for (;;) {
-    try {
-      return await read();
-    } catch (error) {
-      if (error.code !== "unknown-request" || performance.now() > deadline) throw error;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-  }
+// Search, similar posts and explanations
+
+function openSimilar(post) {
+  Object.assign(state, { mode: "similar", searchText: post.id });
+  byId("search-mode").value = state.mode;
+  byId("search-text").value = post.id;
+  if (byId("drawer").open) byId("drawer").close();
+  return resetFeed().then(() => {
+    if (!state.page) return;
+    showStatus(`Similar to “${titleOf(post)}”. Choose a feed to go back.`);
+    byId("feed").querySelector(".card")?.focus();
+  });
+}
+
+const why = (post, section) => showExplanation(section, {
+  page: state.page, postId: post.id, memberId: state.memberId, servedAt: state.servedAt, isComplete: false,
+});
+
+function openExplanation(postId) {
+  if (!state.page) return showStatus("There is no page to explain. Select a member first.", true);
+  byId("drawer-title").textContent = `Why, or why not: ${postId}`;
+  byId("drawer").showModal();
+  const { page, memberId, servedAt } = state;
+  return showExplanation(byId("drawer-content"), { page, postId, memberId, servedAt });
+}
+
+function search() {
+  const text = byId("search-text").value.trim();
+  const mode = byId("search-mode").value;
+  if (!text) return byId("search-text").focus();
+  if (mode === "why") return openExplanation(text);
+  Object.assign(state, { mode, searchText: text });
+  return resetFeed();
+}
+
+// The calls to show as code, by the options of the dialog.
+function listCalls() {
+  const { memberId, page } = state;
+  const [pick] = page.picks;
+  if (!pick) return { page: pageCall() };
+  const event = { eventId: "a-unique-id", memberId, postId: pick.post.id, kind: "like", requestId: page.request_id };
+  return {
+    page: pageCall(),
+    like: state.actionCall ?? api.interaction(event),
+    explain: api.explain(page.request_id, pick.post.id, memberId),
+  };
 }
 
 // Event listeners
 
-let typingTimer;
-$("member-search").addEventListener("input", () => {
-  clearTimeout(typingTimer);
-  typingTimer = setTimeout(showMembers, 150);
-});
-$("member-search").addEventListener("keydown", (event) => {
-  const firstMember = $("members").querySelector("button");
-  const memberId = $("member-search").value.trim();
-  if (event.key === "Enter" && memberId) selectMember(memberId);
-  if (event.key === "ArrowDown" && firstMember) { event.preventDefault(); firstMember.focus(); }
-});
-$("members").addEventListener("keydown", (event) => {
+byId("feed").addEventListener("keydown", (event) => { // the arrow keys go from one focused post to the next
   const sibling = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-  if (!sibling) return;
+  if (!sibling || !event.target.matches(".card") || !event.target[sibling]?.matches(".card")) return;
   event.preventDefault();
-  (event.target.closest("li")[sibling]?.querySelector("button") ?? $("member-search")).focus();
+  event.target[sibling].focus();
 });
-$("feeds").addEventListener("click", (event) => {
+byId("feeds").addEventListener("click", (event) => {
   if (!event.target.dataset.feed) return;
   state.feed = event.target.dataset.feed;
-  state.searchText = $("search-text").value = "";
+  state.searchText = byId("search-text").value = "";
   resetFeed();
 });
-$("search-text").value = state.searchText;
-$("search-form").addEventListener("submit", (event) => {
+byId("search-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  state.searchText = $("search-text").value.trim();
-  resetFeed();
+  search();
 });
-$("search-text").addEventListener("search", () => { // the user cleared the field: return to the feed
-  if ($("search-text").value || !state.searchText) return;
+byId("search-text").addEventListener("search", () => { // the user cleared the field: return to the feed
+  if (byId("search-text").value || !state.searchText) return;
   state.searchText = "";
   resetFeed();
 });
-$("explain-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const postId = $("explain-post-id").value.trim();
-  if (postId) explainPost(postId);
-  else $("explain-post-id").focus();
-});
-$("explain").addEventListener("change", resetFeed);
-$("reload").addEventListener("click", resetFeed);
-$("next").addEventListener("click", () => {
+byId("explain").addEventListener("change", resetFeed);
+byId("reload").addEventListener("click", resetFeed);
+byId("compare")?.addEventListener("change", resetFeed);
+byId("next").addEventListener("click", () => {
   state.cursors.push(state.page.next_cursor);
   loadPage().then(() => scrollTo({ top: 0 }));
 });
-$("previous").addEventListener("click", () => {
+byId("previous").addEventListener("click", () => {
   state.cursors.pop();
   loadPage().then(() => scrollTo({ top: 0 }));
 });
-$("close").addEventListener("click", () => $("drawer").close());
-$("drawer").addEventListener("click", (event) => {
-  if (event.target === $("drawer")) $("drawer").close(); // a click on the backdrop
+for (const dialog of document.querySelectorAll("dialog"))
+  dialog.addEventListener("click", (event) => { // on the backdrop, or on the button
+    if (event.target === dialog || event.target.matches(".close")) dialog.close();
+  });
+byId("new-member")?.addEventListener("click", () => createMember(openCreatedMember));
+byId("settings")?.addEventListener("click", openSettings);
+byId("show-code").addEventListener("click", () => {
+  if (state.page) openCode(listCalls());
+  else showStatus("There is no page yet. Select a member first.", true);
 });
 
-showMembers();
-resetFeed();
+byId("search-text").value = state.searchText;
+byId("search-mode").value = state.mode;
+if (byId("compare")) byId("compare").value = urlParameters.get("compare") ?? "";
+if (byId("compare")?.selectedIndex === -1) byId("compare").value = "";
+if (matchMedia(NARROW).matches) byId("likes").open = false;
+listMembers(state.memberId, selectMember);
+if (state.memberId !== null) selectMember(state.memberId);

@@ -1,0 +1,67 @@
+// A call of the API as code to copy. The key is a placeholder: the page never has a key.
+
+import { formatUrl } from "./api.js";
+import { byId } from "./elements.js";
+
+const KEY = "YOUR_API_KEY";
+
+const quoteForShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function formatCurl(call) {
+  const lines = [`curl ${call.method === "GET" ? "" : `-X ${call.method} `}${quoteForShell(location.origin + formatUrl(call))}`];
+  lines.push(`-H 'Authorization: Bearer ${KEY}'`);
+  if (call.body) lines.push("-H 'Content-Type: application/json'", `-d ${quoteForShell(JSON.stringify(call.body))}`);
+  return lines.join(" \\\n  ");
+}
+
+// The bodies consist of objects, lists and texts, which Python writes like JSON.
+const formatBody = (body, indentation) => JSON.stringify(body, null, 2).replaceAll("\n", `\n${indentation}`);
+
+function formatPython(call) {
+  const lines = [
+    "import httpx", "", `response = httpx.${call.method.toLowerCase()}(`,
+    `    ${JSON.stringify(location.origin + formatUrl(call))},`, `    headers={"Authorization": "Bearer ${KEY}"},`,
+  ];
+  if (call.body) lines.push(`    json=${formatBody(call.body, "    ")},`);
+  return [...lines, ")", "response.raise_for_status()", "result = response.json()"].join("\n");
+}
+
+function formatTypeScript(call) {
+  const headers = [`Authorization: "Bearer ${KEY}"`, ...(call.body ? ['"Content-Type": "application/json"'] : [])];
+  const lines = [`const response = await fetch(${JSON.stringify(location.origin + formatUrl(call))}, {`];
+  if (call.method !== "GET") lines.push(`  method: "${call.method}",`);
+  lines.push(`  headers: { ${headers.join(", ")} },`);
+  if (call.body) lines.push(`  body: JSON.stringify(${formatBody(call.body, "  ")}),`);
+  return [...lines, "});", "if (!response.ok) throw new Error(await response.text());", "const result = await response.json();"].join("\n");
+}
+
+const LANGUAGES = { curl: formatCurl, python: formatPython, typescript: formatTypeScript };
+
+let calls = {};
+
+// Opens the dialog with these calls, which are named like the options of the dialog.
+export function openCode(newCalls) {
+  calls = newCalls;
+  for (const option of byId("code-call").options) option.disabled = !(option.value in calls);
+  if (!(byId("code-call").value in calls)) byId("code-call").value = "page";
+  showCode();
+  byId("code-dialog").showModal();
+}
+
+function showCode() {
+  byId("code").textContent = LANGUAGES[byId("code-language").value](calls[byId("code-call").value]);
+  byId("copied").textContent = "";
+}
+
+async function copyCode() {
+  try {
+    await navigator.clipboard.writeText(byId("code").textContent);
+    byId("copied").textContent = "Copied.";
+  } catch { // the clipboard needs HTTPS or this machine
+    getSelection().selectAllChildren(byId("code"));
+    byId("copied").textContent = "Selected. Press Ctrl+C to copy.";
+  }
+}
+
+for (const id of ["code-call", "code-language"]) byId(id).addEventListener("change", showCode);
+byId("copy").addEventListener("click", copyCode);
