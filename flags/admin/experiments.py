@@ -34,6 +34,7 @@ from flags.experiments.documents import ACTIVE_STATES, CHANGEABLE_WHILE_RUNNING
 from flags.experiments.request_analysis import request_interim_analysis
 from flags.models import ChangeSubject, ExclusionGroup, Experiment, ExperimentVariant, Flag, Holdout, Metric
 from flags.services import experiments
+from monitoring.admin_columns import percentage
 from monitoring.clock import now
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
 
@@ -462,5 +463,5 @@ class ExclusionGroupAdmin(UnchangedRowAdmin):
 
 @admin.register(Holdout)
 class HoldoutAdmin(UnchangedRowAdmin):
-    list_display = ("key", "percentage", "description")
+    list_display = ("key", percentage("percentage"), "description")
     search_fields = ("key",)

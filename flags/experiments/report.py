@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from flags.documents import format_timestamp
 from flags.experiments import metric_sources
 from flags.models import Experiment, ExperimentResult, InterimAnalysis
+from monitoring.csv_lines import csv_line
 
 LIFT_HISTORY_LENGTH = 60
 """Number of interim analyses in the lift history: the newest ones."""
@@ -174,9 +173,7 @@ CSV_COLUMNS = ("experiment", "analyzed_at", "phase", "metric", "variant", "slice
 
 def report_to_csv(report: Report) -> str:
     """Return the comparisons as CSV, one row each."""
-    output = io.StringIO()
-    table = csv.writer(output)
-    table.writerow(CSV_COLUMNS)
+    lines = [csv_line(CSV_COLUMNS)]
     for row in report.comparisons:
         labels = [
             report.experiment,
@@ -186,5 +183,5 @@ def report_to_csv(report: Report) -> str:
             row.variant,
             row.slice_label,
         ]
-        table.writerow([*labels, row.verdict, *(row.numbers[name] for name in RESULT_NUMBERS)])
-    return output.getvalue()
+        lines.append(csv_line([*labels, row.verdict, *(row.numbers[name] for name in RESULT_NUMBERS)]))
+    return "".join(lines)
