@@ -31,6 +31,8 @@ class UserAdmin(auth_admin.UserAdmin, UnchangedRowAdmin):
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "roles", "is_active", "is_staff", "is_superuser", "last_login")
     readonly_fields = ("last_login", "date_joined")
+    filter_horizontal = ("user_permissions",)
+    autocomplete_fields = ("groups",)
     fieldsets = (
         (None, {"fields": ("username", "password", "first_name", "last_name", "email")}),
         ("Access", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),

@@ -282,6 +282,20 @@ SPECTACULAR_SETTINGS = {
         "ExperimentState": "flags.models.experiments.Experiment.State",
     },
 }
+# The blue of the product's other pages, in the shades that the admin's theme names.
+ADMIN_BLUE = {
+    "50": "#eff4ff",
+    "100": "#dce6fd",
+    "200": "#bfd1fb",
+    "300": "#93b3f8",
+    "400": "#8ab0ff",
+    "500": "#3f74e8",
+    "600": "#2457c5",
+    "700": "#1f4aa8",
+    "800": "#1e3f88",
+    "900": "#1d386c",
+    "950": "#152343",
+}
 UNFOLD = {
     "SITE_TITLE": "recsys",
     "SITE_HEADER": "recsys",
@@ -290,6 +304,7 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("access/logo.svg")},
     ],
     "STYLES": [lambda request: static("access/admin.css")],
+    "COLORS": {"primary": ADMIN_BLUE},
     "SIDEBAR": {"navigation": "recsys_project.admin_pages.sidebar"},
     "DASHBOARD_CALLBACK": "recsys_project.admin_pages.index_context",
     # Menu of the site's name: on a phone the sidebar is hidden behind a button.

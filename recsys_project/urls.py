@@ -17,6 +17,7 @@ admin.autodiscover()
 # `manage.py reset_second_factor` replaces a lost device, and the service uses no email address of staff.
 admin.site.unregister([Authenticator, EmailAddress])
 admin_pages.attach_sentences()
+admin.site.index_title = "Overview"
 
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [
