@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -22,7 +23,8 @@ def dashboard_page(request: HttpRequest) -> HttpResponse:
         if request.user.is_staff:
             raise PermissionDenied
         return redirect_to_login(request.get_full_path())
-    return render(request, "monitoring/dashboard.html")
+    context = {"grafana_url": settings.ENV.grafana_url, "flower_url": settings.ENV.flower_url}
+    return render(request, "monitoring/dashboard.html", context)
 
 
 @never_cache

@@ -401,5 +401,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         }
         for group in every_group()
     ]
-    dashboard = {"title": "Operations dashboard", "icon": "monitoring", "link": reverse("dashboard")}
-    return [{"title": "Dashboards", "items": [dashboard]}, *pages] if may_read_metrics(request) else pages
+    dashboards = [
+        {"title": "Product dashboard", "icon": "insights", "link": reverse("product")},
+        {"title": "Operations dashboard", "icon": "monitoring", "link": reverse("dashboard")},
+    ]
+    return [{"title": "Dashboards", "items": dashboards}, *pages] if may_read_metrics(request) else pages

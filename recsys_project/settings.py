@@ -309,7 +309,8 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "recsys_project.admin_pages.index_context",
     # Menu of the site's name: on a phone the sidebar is hidden behind a button.
     "SITE_DROPDOWN": [
-        {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
+        {"icon": "insights", "title": "Product dashboard", "link": reverse_lazy("product")},
+        {"icon": "monitoring", "title": "Operations dashboard", "link": reverse_lazy("dashboard")},
         {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explorer")},
     ],
 }
