@@ -32,7 +32,7 @@ from recommendations.services.measuring.product import (
 SHOWN_DAYS = (1, 7, 28)
 """The time ranges of the page."""
 DEFAULT_DAYS = 7
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 180, 48, 12, 24
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 190, 64, 16, 30
 """Units of a plot, and its margins for the labels."""
 
 
@@ -155,6 +155,7 @@ class Card:
     key: str
     title: str
     value: str
+    unit: str
     comparison: str
     help: str
 
@@ -214,7 +215,8 @@ def describe_figure(figure: Figure) -> Card:
     return Card(
         figure.key,
         figure.title,
-        format_value(figure.value, figure.unit),
+        format_value(figure.value, ""),
+        figure.unit if figure.value is not None else "",
         compare_with_before(figure),
         figure.help,
     )
