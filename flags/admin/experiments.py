@@ -402,7 +402,7 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
 
     def percent(name: str) -> str:
         value = numbers[name]
-        return "–" if value is None else f"{value:+.1%}"
+        return "–" if value is None else plots.format_lift(value)
 
     return {
         "metric": comparison.metric,

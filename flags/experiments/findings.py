@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from math import sqrt
 
+from flags.experiments.plots import format_lift
 from flags.experiments.report import ComparisonRow, Report
 
 LATE_LIMIT = 0.05
@@ -88,8 +89,10 @@ def check_exposure(report: Report) -> Finding:
         return Finding("Exposure rate", Tone.BAD, "No unit was exposed. Check that the feeds evaluate the flag.")
     if not report.reachable_units:
         return Finding("Exposure rate", Tone.GOOD, f"{total:,} units were exposed.")
-    share = min(1.0, total / report.reachable_units)
-    text = f"{total:,} of about {report.reachable_units:,.0f} units that can be exposed were ({percent(share)})."
+    if total >= report.reachable_units:
+        return Finding("Exposure rate", Tone.GOOD, f"{total:,} units were exposed, which is all that can be.")
+    share = percent(total / report.reachable_units)
+    text = f"{total:,} of about {report.reachable_units:,.0f} units that can be exposed were ({share})."
     return Finding("Exposure rate", Tone.GOOD, text)
 
 
@@ -161,6 +164,6 @@ def check_guardrails(comparisons: Sequence[ComparisonRow]) -> list[Finding]:
         if row.is_guardrail and not row.slice_label:
             tone, text = GUARDRAIL_FINDINGS[row.verdict]
             lift = row.numbers["lift"]
-            change = f" ({'+' if lift >= 0 else '−'}{percent(abs(lift))})" if lift is not None else ""
+            change = f" ({format_lift(lift)})" if lift is not None else ""
             findings.append(Finding(f"{row.metric}, {row.variant}", tone, f"{text}{change}"))
     return findings

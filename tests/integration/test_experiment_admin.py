@@ -237,7 +237,13 @@ def test_plots_cut_wide_intervals():
     numbers = dict.fromkeys(report.RESULT_NUMBERS, 0.0) | {"lift": 0.1, "lift_low": -9.0, "lift_high": 9.0}
     row = report.ComparisonRow("m", "", True, False, True, "treatment", "", "inconclusive", numbers)
     plot = plots.build_forest_plot([row])
-    assert plot.bars[0].low == plots.MARGIN_LEFT and plot.bars[0].high == plots.WIDTH - plots.MARGIN_RIGHT
+    assert plot.bars[0].low == plots.MARGIN_LEFT and plot.bars[0].high == plots.FOREST_WIDTH - plots.MARGIN_RIGHT
+    assert [plots.format_lift(lift) for lift in (0.041, -10, 10.1, -450)] == [
+        "+4.1%",
+        "-1000.0%",
+        "> +1000%",
+        "< -1000%",
+    ]
     assert (
         plots.build_forest_plot([]) is None and plots.build_lift_plot([]) is None and plots.build_units_plot({}) is None
     )

@@ -93,6 +93,8 @@ def test_health_says_how_many_units_were_exposed():
     known = make_report(units={"control": 250, "bold": 250}, reachable_units=2_000.0)
     assert "500 of about 2,000 units" in findings.check_exposure(known).text
     assert "(25 %)" in findings.check_exposure(known).text
+    full = make_report(units={"control": 250}, reachable_units=250.0)
+    assert findings.check_exposure(full).text == "250 units were exposed, which is all that can be."
 
 
 def test_health_says_how_many_units_are_within_the_window():
@@ -135,5 +137,5 @@ def test_guardrails_have_a_tone_and_words_for_each_verdict():
     found = findings.check_guardrails([row(), *rows, row(metric="hides", is_goal=False, part="language=en")])
     assert [line.tone for line in found] == [Tone.GOOD, Tone.GOOD, Tone.WATCH, Tone.BAD]
     assert [line.text.split(":")[0] for line in found] == [
-        *("improved (−2 %)", "safe", "not decided yet", "got worse (+50 %)")
+        *("improved (-2.0%)", "safe", "not decided yet", "got worse (+50.0%)")
     ]
