@@ -12,6 +12,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.models import Group, User
+from django.db.models import Model
 from django.http import HttpRequest
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
@@ -25,7 +26,7 @@ class UserForm(UnchangedRowForm, UserChangeForm):  # type: ignore[misc]
 
 
 @admin.register(User)
-class UserAdmin(auth_admin.UserAdmin, UnchangedRowAdmin):
+class UserAdmin(auth_admin.UserAdmin, UnchangedRowAdmin):  # type: ignore[type-arg]  # not generic at run time
     form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -44,7 +45,7 @@ class UserAdmin(auth_admin.UserAdmin, UnchangedRowAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("groups")
 
-    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """Return the fieldsets. A new user has no stored row that another writer could change."""
         return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
 

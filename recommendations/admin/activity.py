@@ -26,7 +26,15 @@ from recommendations.models import (
 )
 
 DURATION = rounded("duration_ms", description="ms")
-HOUR_TIMES = (rounded("p50_ms", description="p50 ms"), rounded("p95_ms", description="p95 ms"))
+HOUR_FIGURES = (
+    rounded("slate_count", 0, "slates"),
+    rounded("p50_ms", description="p50 ms"),
+    rounded("p95_ms", description="p95 ms"),
+    rounded("fallback_count", 0, "fallbacks"),
+    rounded("page_count", 0, "pages"),
+    rounded("served_count", 0, "served"),
+    rounded("engagement_count", 0, "engaged"),
+)
 
 
 @admin.register(Interaction)
@@ -184,11 +192,8 @@ class FeedInputsAdmin(ReadOnlyAdmin):
 
 @admin.register(FeedHour)
 class FeedHourAdmin(ReadOnlyAdmin):
-    list_display = (
-        *("hour", "feed", "engine", "variant", "slate_count", *HOUR_TIMES, "fallback_count", "empty_count"),
-        *("page_count", "served_count", "engagement_count"),
-    )
-    fields = list_display
-    readonly_fields = HOUR_TIMES
+    list_display = ("hour", "feed", "engine", "variant", *HOUR_FIGURES)
+    fields = (*list_display, "empty_count")
+    readonly_fields = HOUR_FIGURES
     list_filter = ("feed", "engine", "variant")
     date_hierarchy = "hour"

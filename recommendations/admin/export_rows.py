@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from html import unescape
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import label_for_field, lookup_field
+from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model, QuerySet
@@ -67,7 +68,7 @@ def record_export(page: ModelAdmin, request: HttpRequest, count: int) -> None:
     """Record the export in the log of staff changes."""
     filters = ", ".join(sorted(request.GET)) or "none"
     LogEntry.objects.create(
-        user_id=request.user.pk,
+        user_id=cast(User, request.user).pk,
         content_type=ContentType.objects.get_for_model(page.model),
         object_repr=f"Export of {page.opts.verbose_name_plural}",
         action_flag=CHANGE,

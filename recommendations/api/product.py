@@ -32,7 +32,7 @@ from recommendations.services.measuring.product import (
 SHOWN_DAYS = (1, 7, 28)
 """The time ranges of the page."""
 DEFAULT_DAYS = 7
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 190, 64, 16, 30
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 190, 76, 16, 30
 """Units of a plot, and its margins for the labels."""
 
 
