@@ -1,4 +1,4 @@
-"""Admin pages for API keys, whose secrets are displayed once, and for alerts on unusual usage."""
+"""Admin pages for API keys, whose secrets are displayed once, for alerts on unusual usage, and for users and roles."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminIntegerFieldWidget
 
-from access import keys
+from access import keys, staff_admin
 from access.errors import AccessError
 from access.models import ApiKey, UsageAlert
 from access.scopes import SCOPE_HELP, Scope
 from monitoring.clock import now
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
 
+__all__ = ["ApiKeyAdmin", "UsageAlertAdmin", "staff_admin"]
 STATUS_COLORS = {"active": "success", "expired": "warning", "revoked": "danger"}
 
 

@@ -42,7 +42,7 @@ SCOPE_HELP: Mapping[Scope, str] = {
     Scope.FLAGS_WRITE: "Change flags.",
     Scope.POLICIES_READ: "Read ranking policies. With feeds:read, preview feeds that they would rank.",
     Scope.POLICIES_WRITE: "Change ranking policies.",
-    Scope.METRICS_READ: "Read the results of experiments and the effects of negative feedback.",
+    Scope.METRICS_READ: "Read the results of experiments, the effects of negative feedback and the product report.",
     Scope.TOKENS_MINT: "Mint short-lived tokens for members, with any of the scopes that a member token may have.",
 }
 

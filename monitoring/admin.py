@@ -9,8 +9,10 @@ from django.db.models import Field, Model, QuerySet
 from django.forms import ChoiceField, ModelForm
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from monitoring import gauges
+from monitoring.admin_columns import byte_size, rounded
 from monitoring.clock import now
 from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
 from monitoring.row_forms import UnchangedRowAdmin
@@ -32,18 +34,18 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
 
+SECONDS, SIZE = rounded("seconds", 3), byte_size("bytes", "size")
+
+
 @admin.register(MaintenanceRun)
 class MaintenanceRunAdmin(ReadOnlyAdmin):
-    list_display = ("name", "outcome", "started_at", "duration", "rows", "bytes", "note", "error")
+    list_display = ("name", "outcome", "started_at", SECONDS, "rows", SIZE, "note", "error")
+    fields = list_display
+    readonly_fields = (SECONDS, SIZE)
     list_filter = ("outcome", "name")
     search_fields = ("^name",)
     search_help_text = "The first characters of the maintenance task's name"
     date_hierarchy = "started_at"
-
-    @admin.display(description="seconds", ordering="seconds")
-    def duration(self, run: MaintenanceRun) -> str:
-        """Return the run time in seconds."""
-        return f"{run.seconds:.3f}"
 
 
 @admin.register(MaintenanceTask)
@@ -62,7 +64,8 @@ class AlertRuleAdmin(UnchangedRowAdmin):
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         """Offer only registered gauges as a rule's metric."""
         if db_field.name == "metric":
-            return ChoiceField(choices=[(name, name) for name in gauges.gauge_names()], help_text=db_field.help_text)
+            choices = [(name, name) for name in gauges.gauge_names()]
+            return ChoiceField(choices=choices, help_text=db_field.help_text, widget=UnfoldAdminSelectWidget)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
@@ -76,7 +79,16 @@ class NoticeInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(Alert)
 class AlertAdmin(UnchangedRowAdmin):
-    list_display = ("name", "severity", "state", "value", "began_at", "fired_at", "resolved_at", "acknowledged_by")
+    list_display = (
+        "name",
+        "severity",
+        "state",
+        rounded("value", 4),
+        "began_at",
+        "fired_at",
+        "resolved_at",
+        "acknowledged_by",
+    )
     list_filter = ("state", "severity", "name")
     search_fields = ("name", "summary", "note")
     date_hierarchy = "began_at"

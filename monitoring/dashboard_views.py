@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.contrib import admin
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -26,7 +23,8 @@ def dashboard_page(request: HttpRequest) -> HttpResponse:
         if request.user.is_staff:
             raise PermissionDenied
         return redirect_to_login(request.get_full_path())
-    return render(request, "monitoring/dashboard.html")
+    context = {"grafana_url": settings.ENV.grafana_url, "flower_url": settings.ENV.flower_url}
+    return render(request, "monitoring/dashboard.html", context)
 
 
 @never_cache
@@ -36,19 +34,3 @@ def dashboard_data(request: HttpRequest) -> HttpResponse:
     if not may_read_metrics(request):
         return JsonResponse({"detail": f"Sign in as a user with the permission {READ_METRICS}."}, status=403)
     return JsonResponse(dashboard_cache.get(now()))
-
-
-def admin_sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the admin's sidebar: the dashboard, then every page that the user may open."""
-    pages = [
-        {
-            "title": app["name"],
-            "collapsible": True,
-            "items": [
-                {"title": model["name"], "link": model["admin_url"]} for model in app["models"] if model["admin_url"]
-            ],
-        }
-        for app in admin.site.get_app_list(request)
-    ]
-    dashboard = {"title": "Dashboard", "icon": "monitoring", "link": reverse("dashboard")}
-    return [{"title": "Operations", "items": [dashboard]}, *pages] if may_read_metrics(request) else pages

@@ -377,6 +377,12 @@ class Environment(BaseSettings):
     flower_port: int = setting(
         0, "deployment", "Port of Flower in the embedded stack. 0: a free port, which is reused on later runs."
     )
+    grafana_url: str = setting(
+        "", "deployment", "Address of Grafana for staff, to which the operations dashboard links. Empty: no link."
+    )
+    flower_url: str = setting(
+        "", "deployment", "Address of Flower for staff, to which the operations dashboard links. Empty: no link."
+    )
     otel_exporter_otlp_endpoint: str = setting(
         "", "deployment", "OTLP/HTTP endpoint for traces, such as http://collector:4318. Empty: no tracing."
     )

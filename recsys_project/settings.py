@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dj_database_url
 import orjson
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from access.versions import API_VERSION
@@ -105,6 +106,7 @@ WSGI_APPLICATION = "recsys_project.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "recsys_project" / "templates"],  # what replaces templates of the admin's theme
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -216,6 +218,7 @@ DEFAULT_FROM_EMAIL = ENV.email_from
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = "recsys_project.formats"
 STATIC_URL = "static/"
 # The kernel's JavaScript interface and the .wasm files that it loads, in the same relative folders as in wasm/.
 STATICFILES_DIRS = [(f"wasm/{part}", BASE_DIR / "wasm" / part) for part in ("browser", "dist")]
@@ -286,14 +289,35 @@ SPECTACULAR_SETTINGS = {
         "ExperimentState": "flags.models.experiments.Experiment.State",
     },
 }
+# The blue of the product's other pages, in the shades that the admin's theme names.
+ADMIN_BLUE = {
+    "50": "#eff4ff",
+    "100": "#dce6fd",
+    "200": "#bfd1fb",
+    "300": "#93b3f8",
+    "400": "#8ab0ff",
+    "500": "#3f74e8",
+    "600": "#2457c5",
+    "700": "#1f4aa8",
+    "800": "#1e3f88",
+    "900": "#1d386c",
+    "950": "#152343",
+}
 UNFOLD = {
     "SITE_TITLE": "recsys",
     "SITE_HEADER": "recsys",
-    "SITE_SYMBOL": "dynamic_feed",
-    "SIDEBAR": {"navigation": "monitoring.dashboard_views.admin_sidebar"},
+    "SITE_ICON": lambda request: static("access/logo.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("access/logo.svg")},
+    ],
+    "STYLES": [lambda request: static("access/admin.css")],
+    "COLORS": {"primary": ADMIN_BLUE},
+    "SIDEBAR": {"navigation": "recsys_project.admin_pages.sidebar"},
+    "DASHBOARD_CALLBACK": "recsys_project.admin_pages.index_context",
     # Menu of the site's name: on a phone the sidebar is hidden behind a button.
     "SITE_DROPDOWN": [
-        {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
+        {"icon": "insights", "title": "Product dashboard", "link": reverse_lazy("product")},
+        {"icon": "monitoring", "title": "Operations dashboard", "link": reverse_lazy("dashboard")},
         {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explorer")},
     ],
 }

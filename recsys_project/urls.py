@@ -9,12 +9,15 @@ from django.urls import include, path
 from monitoring import extensions
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
+from recsys_project import admin_pages
 from recsys_project.schema_view import DocsScriptView, DocsView, SchemaView
 
 extensions.load_all()
 admin.autodiscover()
 # `manage.py reset_second_factor` replaces a lost device, and the service uses no email address of staff.
 admin.site.unregister([Authenticator, EmailAddress])
+admin_pages.attach_sentences()
+admin.site.index_title = "Overview"
 
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [

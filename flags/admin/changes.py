@@ -26,7 +26,6 @@ from monitoring.clock import now
 class ReadOnlyAdmin(ModelAdmin):
     """An admin without adding, changing and deleting: only services write these rows."""
 
-    actions = None
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -29,11 +29,21 @@ from flags.admin.base import (
 )
 from flags.admin.values import format_form_value, parse_value
 from flags.documents import Document
-from flags.experiments import metric_sources, plots, report
+from flags.experiments import findings, metric_sources, plots, report
 from flags.experiments.documents import ACTIVE_STATES, CHANGEABLE_WHILE_RUNNING
 from flags.experiments.request_analysis import request_interim_analysis
-from flags.models import ChangeSubject, ExclusionGroup, Experiment, ExperimentVariant, Flag, Holdout, Metric
+from flags.models import (
+    ChangeSubject,
+    ExclusionGroup,
+    Experiment,
+    ExperimentVariant,
+    Flag,
+    FlagChange,
+    Holdout,
+    Metric,
+)
 from flags.services import experiments
+from monitoring.admin_columns import percentage
 from monitoring.clock import now
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
 
@@ -51,6 +61,8 @@ PLAIN_FIELDS = (
     *("minimum_effect", "is_bandit", "bandit_floor"),
 )
 COLUMN_TITLES = ("Metric", "Variant", "Control", "Mean", "Lift", "Interval", "Chance better", "Verdict")
+SHOWN_CHANGES = 20
+"""The newest entries of the record on the results page."""
 VERDICT_LABELS = {
     "better": "better",
     "worse": "worse",
@@ -238,6 +250,9 @@ class ExperimentAdmin(RecordedAdmin):
             name = f'attachment; filename="{row.key}.csv"'
             return HttpResponse(report.report_to_csv(results), "text/csv", headers={"Content-Disposition": name})
         context = self.page_context(request, row, f"Results of {row.key}") | report_context(results)
+        if request.user.has_perm("flags.view_flagchange"):
+            changes = FlagChange.objects.filter(subject=self.subject, key=row.key).select_related("user", "approved_by")
+            context["changes"] = changes[:SHOWN_CHANGES]
         is_pending = is_analysis_pending(request.GET.get("requested_at", ""), results.analyzed_at)
         context |= {"experiment_url": self.object_url(row), "is_analysis_pending": is_pending}
         return TemplateResponse(request, "flags/report.html", context)
@@ -352,6 +367,10 @@ def report_context(experiment_report: report.Report) -> dict[str, Any]:
     ]
     return {
         "report": experiment_report,
+        "sentence": findings.summarize(experiment_report),
+        "health": findings.check_health(experiment_report),
+        "power": findings.estimate_power(experiment_report),
+        "guardrails": findings.check_guardrails(experiment_report.comparisons),
         "minimum_effect": f"{experiment_report.minimum_effect:.1%}",
         "odds": f"{1 / max(experiment_report.sample_ratio_p, 1e-9):,.0f}",
         "column_titles": COLUMN_TITLES,
@@ -359,7 +378,10 @@ def report_context(experiment_report: report.Report) -> dict[str, Any]:
             (title, [format_comparison(row) for row in rows], plots.build_forest_plot(rows)) for title, rows in groups
         ],
         "plots": [
-            ("Goal lift by analysis", plots.build_lift_plot(experiment_report.lift_history)),
+            (
+                "Cumulative lift of the goal with its band, by analysis",
+                plots.build_lift_plot(experiment_report.lift_history),
+            ),
             ("Exposed units", plots.build_units_plot(experiment_report.daily_units)),
         ],
     }
@@ -380,7 +402,7 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
 
     def percent(name: str) -> str:
         value = numbers[name]
-        return "–" if value is None else f"{value:+.1%}"
+        return "–" if value is None else plots.format_lift(value)
 
     return {
         "metric": comparison.metric,
@@ -462,5 +484,5 @@ class ExclusionGroupAdmin(UnchangedRowAdmin):
 
 @admin.register(Holdout)
 class HoldoutAdmin(UnchangedRowAdmin):
-    list_display = ("key", "percentage", "description")
+    list_display = ("key", percentage("percentage"), "description")
     search_fields = ("key",)

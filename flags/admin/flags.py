@@ -201,7 +201,6 @@ class FlagAdmin(RecordedAdmin):
         ("Schedule", {"fields": (("starts_at", "ends_at"),), "classes": ("tab",)}),
         ("Housekeeping", {"fields": (("owner", "tags"), "expires_at", "needs_approval"), "classes": ("tab",)}),
     )
-    actions = None
     actions_list = ("playground", "export_yaml", "import_yaml")
     actions_row = ("turn_off_row",)
     actions_detail = ("turn_off", "archive")

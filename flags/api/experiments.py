@@ -17,7 +17,7 @@ from access.views import takes
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.api.views import parse_patch, pending_change_response
-from flags.experiments import report
+from flags.experiments import findings, report
 from flags.experiments.documents import ExperimentDocument, experiment_document
 from flags.experiments.request_analysis import request_interim_analysis
 from flags.models import ChangeSubject, Experiment, FlagChange, PendingChange
@@ -253,7 +253,7 @@ class ExperimentResultsView(BaseFlagView):
         results = report.build_report(experiments.find_experiment(key))
         if request.inputs.query["format"] == "csv":
             return HttpResponse(report.report_to_csv(results), "text/csv")
-        return Response(report.report_to_json(results))
+        return Response(report.report_to_json(results) | {"sentence": findings.summarize(results)})
 
     @extend_schema(
         operation_id="analyze_experiment",

@@ -7,6 +7,7 @@ Other apps register here, so that flags do not depend on members or interactions
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from flags.analysis.moments import Float64Array
 from monitoring.extensions import Extensions
@@ -19,7 +20,11 @@ number of such events of each unit (n,) in [start, end).
 SliceUnits = Callable[[Sequence[str]], dict[str, list[str]]]
 """Takes n unit ids and returns the value of each unit by slice name: {"language": ["en", "de", …]}; "" if unknown."""
 
+MeasureLateness = Callable[[datetime], float | None]
+"""Takes the start and returns the share, 0 to 1, of the newest events since then that arrived more than a day late."""
+
 extensions = Extensions()
+_lateness: dict[str, MeasureLateness] = {}
 _metric_sources: dict[str, CountEvents] = {}
 _slicers: dict[str, SliceUnits] = {}
 _unit_counters: dict[str, Callable[[], int]] = {}
@@ -28,6 +33,17 @@ _unit_counters: dict[str, Callable[[], int]] = {}
 def register_metric_source(name: str, count: CountEvents) -> None:
     """Register a source that metrics can name."""
     _metric_sources[name] = count
+
+
+def register_lateness(name: str, measure: MeasureLateness) -> None:
+    """Register how late the events of a source arrive."""
+    _lateness[name] = measure
+
+
+def measure_lateness(name: str, since: datetime) -> float | None:
+    """Return the share of late events of a source since a moment; None if there are none, or nobody measures it."""
+    extensions.load()
+    return _lateness[name](since) if name in _lateness else None
 
 
 def register_slicer(name: str, slicer: SliceUnits) -> None:

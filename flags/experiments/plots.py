@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from flags.experiments.report import ComparisonRow, LiftPoint
 
-WIDTH, MARGIN_LEFT, MARGIN_RIGHT, ROW_HEIGHT = 640, 210, 60, 30
+WIDTH = 640
+FOREST_WIDTH, MARGIN_LEFT, MARGIN_RIGHT, ROW_HEIGHT = 800, 350, 70, 30
 HEIGHT, MARGIN_TOP, MARGIN_BOTTOM = 220, 16, 28
+MAX_SHOWN_LIFT = 10.0
 DASHES = ("", "6 4", "2 3", "8 3 2 3", "1 4")
 """Dash patterns of the variants' lines, so that they differ without color."""
 
@@ -45,7 +47,7 @@ def build_forest_plot(comparisons: Sequence[ComparisonRow]) -> ForestPlot | None
 
     def value_to_x(value: float) -> float:
         share = (min(max(value, -limit), limit) + limit) / (2 * limit)
-        return round(MARGIN_LEFT + share * (WIDTH - MARGIN_LEFT - MARGIN_RIGHT), 1)
+        return round(MARGIN_LEFT + share * (FOREST_WIDTH - MARGIN_LEFT - MARGIN_RIGHT), 1)
 
     bars = [
         IntervalBar(
@@ -54,12 +56,19 @@ def build_forest_plot(comparisons: Sequence[ComparisonRow]) -> ForestPlot | None
             value_to_x(low),
             value_to_x(high),
             value_to_x(lift),
-            f"{lift:+.1%}",
+            format_lift(lift),
         )
         for number, (row, low, lift, high) in enumerate(rows)
     ]
     ticks = [(value_to_x(value), f"{value:+.0%}") for value in (-limit, -limit / 2, 0.0, limit / 2, limit)]
     return ForestPlot(ROW_HEIGHT * len(rows) + 2 * ROW_HEIGHT, value_to_x(0.0), bars, ticks)
+
+
+def format_lift(lift: float) -> str:
+    """Return a lift as a signed percentage. Beyond `MAX_SHOWN_LIFT` the control's mean is too small to relate to."""
+    if abs(lift) > MAX_SHOWN_LIFT:
+        return f"{'>' if lift > 0 else '<'} {'+' if lift > 0 else '-'}{MAX_SHOWN_LIFT:.0%}"
+    return f"{lift:+.1%}"
 
 
 def lift_interval(comparison: ComparisonRow) -> tuple[float, float, float] | None:

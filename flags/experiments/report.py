@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from flags.documents import format_timestamp
 from flags.experiments import metric_sources
 from flags.models import Experiment, ExperimentResult, InterimAnalysis
+from monitoring.csv_lines import csv_line
 
 LIFT_HISTORY_LENGTH = 60
 """Number of interim analyses in the lift history: the newest ones."""
@@ -76,6 +75,12 @@ class Report:
     days_left: float | None = None
     reachable_units: float | None = None
     """The units that the experiment can expose at most; None if unknown."""
+    expected_shares: dict[str, float] = field(default_factory=dict)
+    """The share of the units, 0 to 1, that each variant should have by the weights of the analyzed phase."""
+    window_days: int = 0
+    """The days after its exposure for which a unit counts for the goal."""
+    late_event_share: float | None = None
+    """The share of the newest events, 0 to 1, that arrived more than a day late; None without events."""
     comparisons: list[ComparisonRow] = field(default_factory=list)
     lift_history: list[LiftPoint] = field(default_factory=list)
 
@@ -117,6 +122,9 @@ def build_report(experiment: Experiment) -> Report:
         needed_units=analysis.needed_units,
         days_left=analysis.days_left,
         reachable_units=count_reachable_units(experiment),
+        expected_shares=load_expected_shares(experiment, analysis),
+        window_days=experiment.goal.window_days if experiment.goal else 0,
+        late_event_share=measure_lateness(experiment),
         comparisons=[build_comparison_row(row, experiment) for row in analysis.results.select_related("metric")],
         lift_history=load_lift_history(experiment, analysis),
     )
@@ -126,6 +134,19 @@ def count_reachable_units(experiment: Experiment) -> float | None:
     """Return how many units the experiment can expose at most; None if no app counts them."""
     total = metric_sources.count_units(experiment.unit)
     return None if total is None else total * experiment.traffic_percentage / 100
+
+
+def load_expected_shares(experiment: Experiment, analysis: InterimAnalysis) -> dict[str, float]:
+    """Return the share of each variant in the analyzed phase."""
+    phase = experiment.phases.filter(number=analysis.phase_number).first()
+    return {arm["key"]: arm["share"] for arm in phase.variants} if phase else {}
+
+
+def measure_lateness(experiment: Experiment) -> float | None:
+    """Return the share of late events since the start in the goal's source, or None if it has none."""
+    if experiment.goal is None or experiment.started_at is None:
+        return None
+    return metric_sources.measure_lateness(experiment.goal.source, experiment.started_at)
 
 
 def build_comparison_row(row: ExperimentResult, experiment: Experiment) -> ComparisonRow:
@@ -174,9 +195,7 @@ CSV_COLUMNS = ("experiment", "analyzed_at", "phase", "metric", "variant", "slice
 
 def report_to_csv(report: Report) -> str:
     """Return the comparisons as CSV, one row each."""
-    output = io.StringIO()
-    table = csv.writer(output)
-    table.writerow(CSV_COLUMNS)
+    lines = [csv_line(CSV_COLUMNS)]
     for row in report.comparisons:
         labels = [
             report.experiment,
@@ -186,5 +205,5 @@ def report_to_csv(report: Report) -> str:
             row.variant,
             row.slice_label,
         ]
-        table.writerow([*labels, row.verdict, *(row.numbers[name] for name in RESULT_NUMBERS)])
-    return output.getvalue()
+        lines.append(csv_line([*labels, row.verdict, *(row.numbers[name] for name in RESULT_NUMBERS)]))
+    return "".join(lines)

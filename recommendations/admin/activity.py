@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from django.contrib import admin
+from django.template.defaultfilters import filesizeformat
 from django.utils.safestring import SafeString
 
+from monitoring.admin_columns import rounded
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table, unpack_floats
 from recommendations.contracts import origins_of
@@ -21,6 +23,17 @@ from recommendations.models import (
     SeenPost,
     ServedPage,
     Undo,
+)
+
+DURATION = rounded("duration_ms", description="ms")
+HOUR_FIGURES = (
+    rounded("slate_count", 0, "slates"),
+    rounded("p50_ms", description="p50 ms"),
+    rounded("p95_ms", description="p95 ms"),
+    rounded("fallback_count", 0, "fallbacks"),
+    rounded("page_count", 0, "pages"),
+    rounded("served_count", 0, "served"),
+    rounded("engagement_count", 0, "engaged"),
 )
 
 
@@ -73,7 +86,9 @@ class NegativeFeedbackAdmin(ReadOnlyAdmin):
 class DampedEngagementAdmin(ReadOnlyAdmin):
     """Members whose interactions count by less than half, each with the bound that applied."""
 
-    list_display = ("member", "reason", "author", "post", "day", "given", "counted")
+    list_display = ("member", "reason", "author", "post", "day", rounded("given"), rounded("counted"))
+    fields = list_display
+    readonly_fields = list_display
     list_select_related = ("member", "author", "post")
     search_fields = ("=member__external_id", "=author__external_id", "=post__external_id")
     search_help_text = "Id of the member, the author or the post"
@@ -112,7 +127,7 @@ class FeedRequestAdmin(ReadOnlyAdmin):
         "variant",
         "fallback",
         "candidate_count",
-        "duration_ms",
+        DURATION,
         "created_at",
     )
     list_filter = ("feed", "engine", "variant", "fallback")
@@ -121,7 +136,7 @@ class FeedRequestAdmin(ReadOnlyAdmin):
     search_help_text = "Id of the request or the member"
     date_hierarchy = "created_at"
     fields = (*list_display, "policy_version", "picks_table")
-    readonly_fields = ("picks_table",)
+    readonly_fields = ("picks_table", DURATION)
 
     @admin.display(description="served, best first")
     def picks_table(self, request: FeedRequest) -> SafeString:
@@ -163,23 +178,22 @@ class ImportCheckpointAdmin(ReadOnlyAdmin):
 
 @admin.register(FeedInputs)
 class FeedInputsAdmin(ReadOnlyAdmin):
-    list_display = ("request", "size_in_bytes", "created_at")
+    list_display = ("request", "size", "created_at")
     search_fields = ("=request__id",)
     search_help_text = "Id of the request"
-    fields = ("request", "size_in_bytes", "created_at")
-    readonly_fields = ("size_in_bytes",)
+    fields = ("request", "size", "created_at")
+    readonly_fields = ("size",)
 
-    @admin.display(description="bytes")
-    def size_in_bytes(self, inputs: FeedInputs) -> int:
-        """Return the size of the stored inputs."""
-        return len(bytes(inputs.packed_inputs))
+    @admin.display(description="size")
+    def size(self, inputs: FeedInputs) -> str:
+        """Return the size of the stored inputs with its unit."""
+        return filesizeformat(len(bytes(inputs.packed_inputs)))
 
 
 @admin.register(FeedHour)
 class FeedHourAdmin(ReadOnlyAdmin):
-    list_display = (
-        *("hour", "feed", "engine", "variant", "slate_count", "p50_ms", "p95_ms", "fallback_count", "empty_count"),
-        *("page_count", "served_count", "engagement_count"),
-    )
+    list_display = ("hour", "feed", "engine", "variant", *HOUR_FIGURES)
+    fields = (*list_display, "empty_count")
+    readonly_fields = HOUR_FIGURES
     list_filter = ("feed", "engine", "variant")
     date_hierarchy = "hour"

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from monitoring.admin_columns import rounded
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.models import Evaluation
@@ -21,16 +22,19 @@ WIDTH, HEIGHT, LEFT, TOP = 640, 160, 40, 10
 """Units of the picture, and the width and height of its margins."""
 
 
+SCORE = rounded("quality_score", 3)
+
+
 @admin.register(Evaluation)
 class EvaluationAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "split", "case_count", "quality_score", "feed_ndcg", "best_peer", "release")
+    list_display = ("created_at", "split", "case_count", SCORE, "feed_ndcg", "best_peer", "release")
     list_filter = ("split",)
     fields = (
         "created_at",
         "split",
         "case_count",
         "member_count",
-        "quality_score",
+        SCORE,
         "trend",
         "figures",
         "best_peer",

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
+from monitoring.admin_columns import rounded
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin, TrackedAdmin
 from recommendations.admin.formatting import summarize_vectors
@@ -18,6 +19,8 @@ from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
 from recommendations.services.content import publish
 from recommendations.services.content.safety import classify_sensitivity
 from recommendations.stores.row_locks import lock_posts
+
+SUM_COLUMNS = tuple(rounded(name) for name in POPULARITY_SUMS)
 
 
 @admin.register(Post)
@@ -95,7 +98,7 @@ class PostEmbeddingAdmin(ReadOnlyAdmin):
 class PostStatsAdmin(ReadOnlyAdmin):
     list_display = (
         "post",
-        *POPULARITY_SUMS,
+        *SUM_COLUMNS,
         "summed_at",
         "interaction_count",
         "positive_count",
@@ -109,7 +112,7 @@ class PostStatsAdmin(ReadOnlyAdmin):
 
 @admin.register(RegionStats)
 class RegionStatsAdmin(ReadOnlyAdmin):
-    list_display = ("post", "region", *POPULARITY_SUMS, "summed_at", "changed_at")
+    list_display = ("post", "region", *SUM_COLUMNS, "summed_at", "changed_at")
     list_filter = ("region",)
     list_select_related = ("post",)
     search_fields = ("^post__external_id", "=region")

@@ -22,8 +22,8 @@ from recommendations.services.training import trained_models
 class TrainedModelAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "state", "like_count", "size", "quality", "by_likes", "created_at", "activated_at")
     list_filter = ("kind", "state")
-    exclude = ("metrics", "arrays")
-    readonly_fields = ("measured",)
+    exclude = ("metrics", "arrays", "size_bytes")
+    readonly_fields = ("size", "measured")
     actions = ("activate", "roll_back")
 
     def has_activate_permission(self, request: HttpRequest) -> bool:

@@ -29,6 +29,7 @@ from recommendations.api.members import (
 from recommendations.api.policies import PolicyDetailView, PolicyListView
 from recommendations.api.posts import PostsView, PostView
 from recommendations.api.previews import FeedPreviewView
+from recommendations.api.product import ProductReportView, product_page
 from recommendations.api.profile_files import ProfileFileView
 from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 from values.types import Id, read
@@ -100,6 +101,8 @@ urlpatterns = [
     path("api/v1/jobs/<uuid:job_id>/retry", JobRetryView.as_view(), name="api-job-retry"),
     path("api/v1/erasures", ErasuresView.as_view(), name="api-erasures"),
     path("api/v1/erasures/<uuid:erasure_id>", ErasureView.as_view(), name="api-erasure"),
+    path("product/", product_page, name="product"),
+    path("api/v1/product-report", ProductReportView.as_view(), name="api-product-report"),
     path("api/v1/policies", PolicyListView.as_view(), name="api-policies"),
     path("api/v1/policies/<slug:variant>", PolicyDetailView.as_view(), name="api-policy"),
 ]

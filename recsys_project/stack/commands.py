@@ -95,6 +95,7 @@ def child_environment(state: StackState, folder: Path) -> dict[str, str]:
         "CACHE_REDIS_URL": f"{address}/1",
         "ADMIN_PASSWORD": state.admin_password,
         "METRICS_TOKEN": state.metrics_token,
+        "FLOWER_URL": f"http://127.0.0.1:{state.flower_port}/",
         "FLOWER_BASIC_AUTH": f"admin:{state.flower_password}",
         "API_OPEN": "1",
         # On this machine there is no TLS, and a second factor would only protect the machine from its owner.

@@ -222,6 +222,7 @@ def run_jobs(call_api):
     call_api("retry_job", 202, job_id=other["id"])
     call_api("mint_token", 201, {"member_id": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
     call_api("list_policies", 200)
+    call_api("read_product_report", 200, query={"days": 1})
     call_api("read_main_parameters", 200)
     call_api("read_policy", 200, variant="control")
     call_api("preview_feed", 200, query={"member_id": READER, "variant": "control", "limit": 1})

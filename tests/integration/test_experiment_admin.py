@@ -3,15 +3,17 @@
 import csv
 import io
 import json
+import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 
 from flags import snapshot
 from flags.analysis import interim_analysis
-from flags.experiments import plots, report
+from flags.experiments import metric_sources, plots, report
 from flags.models import ChangeSubject, Experiment, FlagChange, Metric
 from flags.services import experiments
 from flags.services.change import Actor
@@ -176,7 +178,9 @@ def test_the_report_shows_the_results(releaser, trial):  # noqa: F811
     content = releaser.get(page("results", trial)).content.decode()
     for text in (
         *("engagements_per_member (goal)", "negative_feedback_per_member (guardrail)", "better", "By language"),
-        *("<svg", "Goal lift by analysis", "Time to significance", "80 % power", "Sample ratio: OK"),
+        *("<svg", "Cumulative lift of the goal", "time to significance", "80 % power", "Sample ratio"),
+        *("treatment is better than the control", "this is conclusive", "Guardrails", "not decided yet", "Late data"),
+        *("Decision and record", "No decision yet.", "a test"),
     ):
         assert text in content, text
     results = releaser.get(page("results", trial), {"format": "json"}).json()
@@ -185,6 +189,35 @@ def test_the_report_shows_the_results(releaser, trial):  # noqa: F811
     assert len(table) == len(results["comparisons"]) == 6
     goal = next(row for row in table if row["metric"] == "engagements_per_member" and not row["slice_label"])
     assert float(goal["lift"]) == results["comparisons"][0]["numbers"]["lift"] and goal["verdict"] == "better"
+
+
+def test_the_record_of_the_report_is_for_those_who_may_read_changes(client, trial):  # noqa: F811
+    interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
+    user = factories.staff()
+    user.user_permissions.add(Permission.objects.get(codename="view_experiment"))
+    client.force_login(user)
+    content = client.get(page("results", trial)).content.decode()
+    assert "this is conclusive" in content and "Decision and record" not in content
+
+
+def test_the_record_of_a_finished_experiment_has_the_decision(releaser, trial):  # noqa: F811
+    interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
+    experiments.finish(key="trial", decision="treatment", now=factories.NOW, **CHANGE_ARGUMENTS | {"why": "It won."})
+    content = releaser.get(page("results", trial)).content.decode()
+    assert re.search(r"Decided for <strong>treatment</strong> on [\d-]+: It won\.", content)
+    assert "style=" not in content[content.index('id="report"') : content.index("</main>")]
+
+
+def test_lateness_is_measured_on_what_arrived_since_the_start(db):
+    author = factories.member(at=factories.NOW)
+    post = factories.post(author)
+    assert metric_sources.measure_lateness("interactions", factories.NOW) is None
+    assert metric_sources.measure_lateness("nothing", factories.NOW) is None
+    for days in (0, 0.5, 2, 3):
+        occurred = factories.NOW - timedelta(days=days)
+        factories.interaction(author, post, occurred_at=occurred, received_at=factories.NOW)
+    factories.interaction(author, post, occurred_at=factories.NOW, received_at=factories.NOW - timedelta(days=9))
+    assert metric_sources.measure_lateness("interactions", factories.NOW - timedelta(days=1)) == 0.5
 
 
 def test_the_report_warns_of_a_sample_ratio_mismatch(releaser, db):
@@ -204,7 +237,13 @@ def test_plots_cut_wide_intervals():
     numbers = dict.fromkeys(report.RESULT_NUMBERS, 0.0) | {"lift": 0.1, "lift_low": -9.0, "lift_high": 9.0}
     row = report.ComparisonRow("m", "", True, False, True, "treatment", "", "inconclusive", numbers)
     plot = plots.build_forest_plot([row])
-    assert plot.bars[0].low == plots.MARGIN_LEFT and plot.bars[0].high == plots.WIDTH - plots.MARGIN_RIGHT
+    assert plot.bars[0].low == plots.MARGIN_LEFT and plot.bars[0].high == plots.FOREST_WIDTH - plots.MARGIN_RIGHT
+    assert [plots.format_lift(lift) for lift in (0.041, -10, 10.1, -450)] == [
+        "+4.1%",
+        "-1000.0%",
+        "> +1000%",
+        "< -1000%",
+    ]
     assert (
         plots.build_forest_plot([]) is None and plots.build_lift_plot([]) is None and plots.build_units_plot({}) is None
     )

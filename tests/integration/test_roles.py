@@ -34,6 +34,7 @@ COLUMNS = ["Viewer", "Editor", "Releaser", "Privacy officer"]
 PAGES = {
     "explorer": "/explore/",
     "dashboard": "/dashboard/",
+    "product dashboard": "/product/",
     "dashboard data": "/dashboard/data",
     "metrics": "/metrics",
 }

@@ -12,7 +12,7 @@ from rest_framework.exceptions import APIException, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from flags.experiments import report
+from flags.experiments import findings, report
 from flags.experiments.documents import experiment_document
 from flags.experiments.request_analysis import request_interim_analysis
 from flags.management.commands.flag import find_actor, parse_assignments
@@ -119,6 +119,7 @@ class Command(BaseCommand):
             return
         if results.has_sample_ratio_mismatch:
             self.stdout.write(f"SAMPLE RATIO MISMATCH (p {results.sample_ratio_p:.2g}): do not use these results.")
+        self.stdout.write(findings.summarize(results))
         table = Table("metric", "variant", "units", "lift", "interval", "verdict")
         for row in (row for row in results.comparisons if not row.slice_label):
             numbers = row.numbers

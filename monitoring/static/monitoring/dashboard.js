@@ -6,8 +6,9 @@ const INTERVAL_MS = 5_000;
 const STALE_MS = 20_000;
 
 const { url, login } = document.body.dataset;
-const [panels, contents, age, problem, pause] = ["panels", "contents", "age", "problem", "pause"].map((id) => document.getElementById(id));
+const [panels, contents, age, problem, pause, range] = ["panels", "contents", "age", "problem", "pause", "range"].map((id) => document.getElementById(id));
 const rendered = new Map();
+let shown = [];
 let isPaused = false;
 let fetchedAt = null;
 let timer = null;
@@ -60,6 +61,7 @@ function updateAge() {
 }
 
 function renderPanels(data) {
+  shown = data;
   for (const panel of data) {
     const text = JSON.stringify(panel);
     if (rendered.get(panel.key) === text) continue;
@@ -102,8 +104,15 @@ function buildSection(panel) {
   }
   if (panel.stats.length) element.append(createElement("dl", { class: "stats" }, ...panel.stats.map(buildStat)));
   if (panel.note) element.append(createElement("p", { class: "note" }, panel.note));
-  element.append(...panel.plots.map(plot), ...panel.bars.map(bars), ...panel.tables.map(buildTable));
+  element.append(...panel.plots.map((data) => plot(cutLines(data, Number(range.value)))), ...panel.bars.map(bars), ...panel.tables.map(buildTable));
   return element;
+}
+
+// Keep the points of the last seconds. A plot whose points are further apart than that is shown whole.
+function cutLines(data, seconds) {
+  const last = Math.max(...Object.values(data.lines).flatMap((points) => points.map(([at]) => at)));
+  const cut = Object.fromEntries(Object.entries(data.lines).map(([name, points]) => [name, points.filter(([at]) => last - at <= seconds)]));
+  return Object.values(cut).some((points) => points.length > 1) ? { ...data, lines: cut } : data;
 }
 
 const buildStat = ({ label, value, unit, tone }) =>
@@ -115,6 +124,10 @@ function buildTable({ title, columns, rows, link }) {
   return createElement("figure", {}, caption, table(columns, rows, title));
 }
 
+range.addEventListener("change", () => {
+  rendered.clear();
+  renderPanels(shown);
+});
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.setAttribute("aria-pressed", isPaused);

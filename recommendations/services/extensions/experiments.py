@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from recommendations.models import Interaction, Member
 
 MEMBERS_PER_QUERY = 500
 """Members per query: databases limit the number of parameters. Changes the speed."""
+
+NEWEST_INTERACTIONS = 5_000
+"""Interactions whose delay is measured. Changes what is reported."""
+LATE = timedelta(days=1)
 
 
 def count_interactions(
@@ -59,13 +63,21 @@ def member_slices(unit_ids: Sequence[str]) -> dict[str, list[str]]:
     return {"language": [language for language, _ in slices], "region": [region for _, region in slices]}
 
 
+def measure_lateness(since: datetime) -> float | None:
+    """Return the share of the newest interactions since a moment that arrived more than a day after they occurred."""
+    newest = Interaction.objects.order_by("-pk").values_list("occurred_at", "received_at")[:NEWEST_INTERACTIONS]
+    delays = [received - occurred for occurred, received in newest if received >= since]
+    return sum(delay > LATE for delay in delays) / len(delays) if delays else None
+
+
 def count_active_members() -> int:
     """Return how many members get feeds."""
     return Member.objects.filter(is_active=True).count()
 
 
 def register() -> None:
-    """Register the metric source, the slicer and the number of members."""
+    """Register the metric source, its lateness, the slicer and the number of members."""
     metric_sources.register_metric_source("interactions", count_interactions)
+    metric_sources.register_lateness("interactions", measure_lateness)
     metric_sources.register_slicer("members", member_slices)
     metric_sources.register_unit_counter("member", count_active_members)

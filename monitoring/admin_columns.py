@@ -1,0 +1,39 @@
+"""Columns of the admin's lists that format a number of the row: rounded, as a percentage, or in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.template.defaultfilters import filesizeformat
+
+Column = Callable[[Any], Any]
+
+
+def number_column(name: str, show: Callable[[Any], object], description: str = "") -> Column:
+    """Return a column that shows the field *name* by *show*, and sorts by it. An empty value stays empty."""
+
+    @admin.display(description=description or name.replace("_", " "), ordering=name, empty_value="–")
+    def column(row: Model) -> object:
+        value = getattr(row, name)
+        return None if value is None else show(value)
+
+    column.__name__ = f"{name}_shown"
+    return column
+
+
+def rounded(name: str, digits: int = 1, description: str = "") -> Column:
+    """Return a column with the number rounded to *digits* decimals."""
+    return number_column(name, lambda value: round(value, digits), description)
+
+
+def percentage(name: str, description: str = "") -> Column:
+    """Return a column for a number that is stored in percent, such as 12.5."""
+    return number_column(name, lambda value: f"{value:g} %", description)
+
+
+def byte_size(name: str, description: str = "") -> Column:
+    """Return a column for a number of bytes, in its largest unit."""
+    return number_column(name, filesizeformat, description)

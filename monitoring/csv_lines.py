@@ -1,0 +1,26 @@
+"""CSV lines for spreadsheets: no cell of text is read as a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """
+    Return one line of CSV, with its line end.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front, as OWASP advises ("CSV Injection").
+    Numbers are unchanged, also negative ones.
+    """
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow([escape_formula(cell) for cell in cells])
+    return line.getvalue()
+
+
+def escape_formula(cell: object) -> object:
+    """Return a text that begins like a formula with an apostrophe in front, and any other value unchanged."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA_STARTS) else cell

@@ -1,0 +1,277 @@
+"""The product report as JSON, and as a page beside the operator's dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from access.inputs import Request
+from access.scopes import Scope, single_scope
+from access.views import APIView, takes
+from monitoring.clock import now
+from monitoring.views import may_read_metrics
+from recommendations.api import openapi
+from recommendations.services.measuring.product import (
+    MAX_DAYS,
+    MIN_MEMBERS,
+    DayRow,
+    Figure,
+    ProductReport,
+    report_cache,
+)
+
+SHOWN_DAYS = (1, 7, 28)
+"""The time ranges of the page."""
+DEFAULT_DAYS = 7
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 190, 76, 16, 30
+"""Units of a plot, and its margins for the labels."""
+
+
+class ProductReportQuery(serializers.Serializer):
+    """Query parameters of the product report."""
+
+    days = serializers.IntegerField(
+        min_value=1, max_value=MAX_DAYS, default=DEFAULT_DAYS, help_text="Length of the period in times of 24 hours."
+    )
+
+
+class FigureOut(serializers.Serializer):
+    """A figure of the period, and of the period before."""
+
+    key = serializers.SlugField()
+    title = serializers.CharField()
+    unit = serializers.CharField(help_text='"%" for a percentage, else the unit in words; empty: none.')
+    value = serializers.FloatField(allow_null=True, help_text="null: no data, or too few members.")
+    previous = serializers.FloatField(allow_null=True)
+    help = serializers.CharField(help_text="How the figure is computed.")
+
+
+class DayRowOut(serializers.Serializer):
+    """The sums of 24 hours."""
+
+    starts_at = serializers.DateTimeField()
+    served_count = serializers.IntegerField()
+    engagement_rate = serializers.FloatField(allow_null=True, help_text="In percent.")
+    negative_feedback_count = serializers.IntegerField(allow_null=True)
+
+
+class SegmentOut(serializers.Serializer):
+    """The pages of the members with one variant or one first language."""
+
+    kind = serializers.ChoiceField(choices=["variant", "language"])
+    name = serializers.CharField()
+    member_count = serializers.IntegerField()
+    served_count = serializers.IntegerField()
+    engagement_rate = serializers.FloatField(allow_null=True, help_text="In percent.")
+    cold_start_share = serializers.FloatField(help_text="In percent.")
+
+
+class ListedPostOut(serializers.Serializer):
+    """A public post, and the members who engaged with it."""
+
+    post_id = serializers.CharField()
+    kind = serializers.CharField()
+    member_count = serializers.IntegerField()
+    previous_member_count = serializers.IntegerField(help_text="In the period before.")
+
+
+class FeedbackEffectOut(serializers.Serializer):
+    """The share of what members wanted to see less of, before and after, in percent."""
+
+    feedback_count = serializers.IntegerField()
+    share_before = serializers.FloatField()
+    share_after = serializers.FloatField()
+
+
+class ProductReportOut(serializers.Serializer):
+    """Whether recommendations are any good. Sums only; nothing about fewer than ten members."""
+
+    starts_at = serializers.DateTimeField()
+    ends_at = serializers.DateTimeField(help_text="The last full hour.")
+    days = serializers.IntegerField()
+    page_count = serializers.IntegerField(help_text="Served pages in the sample.")
+    member_count = serializers.IntegerField(allow_null=True, help_text="Members in the sample. null: too few.")
+    figures = FigureOut(many=True)
+    by_day = DayRowOut(many=True, help_text="Oldest first.")
+    sources = serializers.DictField(
+        child=serializers.FloatField(), help_text="Percentage of the served posts by source. A post may have several."
+    )
+    reasons = serializers.DictField(
+        child=serializers.FloatField(), help_text="Percentage of the served posts by reason. A post may have several."
+    )
+    segments = SegmentOut(many=True)
+    top_posts = ListedPostOut(many=True)
+    rising_posts = ListedPostOut(many=True)
+    feedback_by_target = serializers.DictField(child=serializers.IntegerField())
+    feedback_effect = FeedbackEffectOut(allow_null=True)
+
+
+class ProductReportView(APIView):
+    """The product report."""
+
+    scopes = single_scope(Scope.METRICS_READ)
+
+    @openapi.describe_endpoint(
+        400,
+        responses={200: ProductReportOut},
+        operation_id="read_product_report",
+        summary="Read whether recommendations are any good",
+        tags=["experiments"],
+    )
+    @takes(query=ProductReportQuery())
+    def get(self, request: Request) -> Response:
+        """Return engagement, coverage, novelty and more, with the period before. A report is kept for a minute."""
+        report = report_cache.get(days=request.inputs.query["days"], now=now())
+        return Response(ProductReportOut(asdict(report)).data)
+
+
+@never_cache
+@require_safe
+def product_page(request: HttpRequest) -> HttpResponse:
+    """Return the page to staff who may read metrics, or redirect to the sign-in page."""
+    if not may_read_metrics(request):
+        if request.user.is_staff:
+            raise PermissionDenied
+        return redirect_to_login(request.get_full_path())
+    asked = request.GET.get("days", "")
+    days = int(asked) if asked in map(str, SHOWN_DAYS) else DEFAULT_DAYS
+    report = report_cache.get(days=days, now=now())
+    return render(request, "recommendations/product.html", build_context(report))
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A figure as text."""
+
+    key: str
+    title: str
+    value: str
+    unit: str
+    comparison: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A percentage as a bar. *width* is in percent of the longest bar."""
+
+    name: str
+    value: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A point of a plot, in SVG units."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayPlot:
+    """A line over the days, with a label for its largest value."""
+
+    title: str
+    summary: str
+    line: str
+    dots: Sequence[Dot]
+    top_label: str
+    first_label: str
+    last_label: str
+
+
+def build_context(report: ProductReport) -> dict[str, object]:
+    """Return the template's context."""
+    return {
+        "report": report,
+        "ranges": SHOWN_DAYS,
+        "min_members": MIN_MEMBERS,
+        "cards": [describe_figure(figure) for figure in report.figures],
+        "plots": [
+            draw_days("Engagement rate by day, %", report.by_day, [row.engagement_rate for row in report.by_day]),
+            draw_days("Posts served by day", report.by_day, [float(row.served_count) for row in report.by_day]),
+        ],
+        "shares": [
+            ("By source", draw_bars(report.sources)),
+            ("By reason", draw_bars(report.reasons)),
+        ],
+        "post_lists": [("Top posts", report.top_posts), ("Rising posts", report.rising_posts)],
+    }
+
+
+def describe_figure(figure: Figure) -> Card:
+    """Return the figure as text, compared with the period before."""
+    return Card(
+        figure.key,
+        figure.title,
+        format_value(figure.value, ""),
+        figure.unit if figure.value is not None else "",
+        compare_with_before(figure),
+        figure.help,
+    )
+
+
+def format_value(value: float | None, unit: str) -> str:
+    """Return a number with at most two decimals and its unit."""
+    if value is None:
+        return "–"
+    number = f"{value:,.2f}".rstrip("0").rstrip(".")
+    return f"{number} {unit}" if unit else number
+
+
+def compare_with_before(figure: Figure) -> str:
+    """Return a sentence that compares the two periods."""
+    if figure.value is None:
+        return "No data, or too few members"
+    if figure.previous is None:
+        return "No data for the period before"
+    difference = round(figure.value - figure.previous, 2)
+    before = format_value(figure.previous, figure.unit)
+    if not difference:
+        return f"As in the period before ({before})"
+    unit = "percentage points" if figure.unit == "%" else ""
+    change = f"{format_value(abs(difference), unit)} {'more' if difference > 0 else 'less'}"
+    return f"{'▲' if difference > 0 else '▼'} {change} than before ({before})"
+
+
+def draw_bars(shares: Mapping[str, float]) -> list[Bar]:
+    """Return a bar for each share, with its name in words."""
+    longest = max(shares.values(), default=1.0)
+    return [Bar(name.replace("_", " "), value, round(100 * value / longest, 1)) for name, value in shares.items()]
+
+
+def draw_days(title: str, rows: Sequence[DayRow], values: Sequence[float | None]) -> DayPlot | None:
+    """Return the plot of a value by day, or None if fewer than two days have one."""
+    known = [(number, value) for number, value in enumerate(values) if value is not None]
+    top = max((value for _, value in known), default=0.0)
+    if len(known) < 2 or not top:
+        return None
+    step = (WIDTH - LEFT - 12) / (len(rows) - 1)
+    dots = [
+        Dot(
+            round(LEFT + number * step, 1),
+            round(HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM), 1),
+            f"{rows[number].starts_at:%Y-%m-%d}: {format_value(value, '')}",
+        )
+        for number, value in known
+    ]
+    return DayPlot(
+        title,
+        f"{title}. " + "; ".join(dot.text for dot in dots),
+        " ".join(f"{dot.x},{dot.y}" for dot in dots),
+        dots,
+        format_value(top, ""),
+        f"{rows[0].starts_at:%Y-%m-%d}",
+        f"{rows[-1].starts_at:%Y-%m-%d}",
+    )
