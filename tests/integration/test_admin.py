@@ -14,6 +14,7 @@ from django.urls import reverse
 from monitoring.clock import now
 from recommendations import models as m
 from recommendations.admin.evaluations import place_points, place_score
+from recommendations.admin.policy_form import SETTING_GROUPS
 from recommendations.collaborative.nearest import PostCounts, pack_nearest
 from recommendations.contracts import Policy, Visibility
 from recommendations.services import wiring
@@ -402,17 +403,56 @@ def test_a_version_with_a_value_that_is_out_of_range_now_is_not_copied(admin_cli
 def test_saving_the_page_of_a_policy_version_changes_nothing(admin_client, rows):
     policy = m.RankingPolicy.objects.get(variant="control", version=1)
     url = reverse("admin:recommendations_rankingpolicy_change", args=[policy.pk])
-    form = {"variant": "bold", "settings": '{"taste": 3}', "note": "x"}
-    assert submit_page(admin_client, url, form).status_code == 302
+    assert admin_client.post(url, policy_form(note="x")).status_code == 403
     saved = m.RankingPolicy.objects.get(pk=policy.pk)
     assert (saved.variant, saved.settings, saved.note) == (policy.variant, policy.settings, policy.note)
     assert not m.RankingPolicy.objects.filter(variant="bold").exists()
 
 
 def test_a_new_policy_version_stores_every_setting(admin_client):
-    form = {"variant": "bold", "settings": '{"taste": 3}', "note": ""}
-    admin_client.post(reverse("admin:recommendations_rankingpolicy_add"), form)
-    assert m.RankingPolicy.objects.get(variant="bold").settings == asdict(Policy(taste=3.0))
+    admin_client.post(reverse("admin:recommendations_rankingpolicy_add"), policy_form(taste=3.0))
+    stored = m.RankingPolicy.objects.get(variant="bold")
+    assert stored.settings == asdict(Policy(taste=3.0)) and not stored.is_active
+
+
+def policy_form(**values):
+    """Return the submitted form of a new policy: the default settings, except for *values*."""
+    return {"variant": "bold", "note": "", "started_from": ""} | asdict(Policy()) | values
+
+
+def test_every_setting_has_one_place_in_the_form_with_its_range(admin_client):
+    names = [name for group in SETTING_GROUPS.values() for name in group]
+    assert sorted(names) == sorted(asdict(Policy()))
+    page = admin_client.get(reverse("admin:recommendations_rankingpolicy_add")).content.decode()
+    for group in SETTING_GROUPS:
+        assert group in page
+    assert "From 0 to 10; the default is 1." in page and "Recency half-life (hours)" in page
+
+
+def test_a_new_version_starts_from_the_one_that_is_named(admin_client, rows):
+    first = m.RankingPolicy.objects.get(variant="control", version=1)
+    other = m.RankingPolicy.objects.create(variant="bold", settings=asdict(Policy(taste=4.5)))
+    url = reverse("admin:recommendations_rankingpolicy_add")
+    assert admin_client.get(url).context["adminform"].form.initial["started_from"] == str(first)
+    initial = admin_client.get(f"{url}?from={other.pk}").context["adminform"].form.initial
+    assert (initial["variant"], initial["taste"], initial["started_from"]) == ("bold", 4.5, "bold v1")
+    m.RankingPolicy.objects.update(is_active=False)
+    assert admin_client.get(f"{url}?from=x").context["adminform"].form.initial["taste"] == Policy().taste
+
+
+def test_a_new_version_is_used_at_once_only_with_a_reason_and_after_the_version_it_started_from(admin_client, rows):
+    url = reverse("admin:recommendations_rankingpolicy_add")
+    control = policy_form(variant="control", activate="on", started_from="control v1", taste=2.0)
+    page = admin_client.post(url, control)
+    assert "Give the reason" in str(page.context["adminform"].form.errors["note"])
+    assert admin_client.post(url, control | {"note": "more taste"}).status_code == 302
+    assert m.RankingPolicy.objects.get(variant="control", is_active=True).settings["taste"] == 2.0
+    page = admin_client.post(url, control | {"note": "an older form"})
+    assert "Feeds use control v2" in str(page.context["adminform"].form.non_field_errors())
+    assert m.RankingPolicy.objects.filter(variant="control").count() == 2
+    assert admin_client.post(url, policy_form(variant="Not a slug", activate="on")).status_code == 200
+    assert admin_client.post(url, policy_form(activate="on", note="first of its variant")).status_code == 302
+    assert m.RankingPolicy.objects.get(variant="bold").is_active
 
 
 def test_the_policy_page_shows_the_changed_settings(admin_client, rows):

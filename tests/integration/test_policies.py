@@ -103,12 +103,17 @@ def test_an_invalid_setting_is_named_and_changes_nothing(editor, settings, point
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [([1], "Give an object of settings"), ({"tast": 1}, "tast"), ({"taste": 11}, "taste")],
+    [
+        ({"taste": 11}, "less than or equal to 10"),
+        ({"taste": "nan"}, "Enter a number"),
+        ({"taste": ""}, "required"),
+        ({"author_cap": 1.5}, "whole number"),
+    ],
 )
 def test_the_admin_names_an_invalid_setting(admin_client, settings, message):
-    form = {"variant": "bold", "settings": json.dumps(settings), "note": "", "_save": "Save"}
+    form = {"variant": "bold", "note": "", "_save": "Save"} | asdict(Policy()) | settings
     page = admin_client.post(reverse("admin:recommendations_rankingpolicy_add"), form)
-    assert message in str(page.context["adminform"].form.errors["settings"])
+    assert message in str(page.context["adminform"].form.errors[next(iter(settings))])
     assert not RankingPolicy.objects.filter(variant="bold").exists()
 
 

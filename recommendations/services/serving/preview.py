@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from recommendations.contracts import Policy
 from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable
@@ -22,19 +23,28 @@ from recommendations.services.serving.slates import FreshSlate, SlatePosition, b
 
 @wiring.pin_embedding_models
 def preview_feed(
-    *, member_id: str, feed: str = "discovery", engine: str = "", variant: str = "", limit: int = 20, now: datetime
+    *,
+    member_id: str,
+    feed: str = "discovery",
+    engine: str = "",
+    variant: str = "",
+    policy: Policy | None = None,
+    limit: int = 20,
+    now: datetime,
 ) -> Page:
     """
     Return the first page of *feed* for the member, with score parts, as *engine* and *variant* would rank it now.
 
     An empty *engine* or *variant* is the one that the flag gives the member. A variant without an active policy ranks
-    with the default settings. Raises a `ServiceError`.
+    with the default settings. *policy* replaces the variant's active policy. Raises a `ServiceError`.
     """
     validate_request(feed, limit)
     assigned = assign_engine(member_id)
     assignment = EngineAssignment(engine or assigned.engine, variant or assigned.variant)
     viewer = get_viewer(now, member_id=member_id)
     query = build_filtered_query(viewer, assignment, feed, NO_FILTERS, now)
+    if policy is not None:
+        query = replace(query, policy=policy)
     query, viewer = load_history(query, viewer, assignment)
     trace = Trace()
     try:

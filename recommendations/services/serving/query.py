@@ -145,6 +145,10 @@ def build_query(
     )
 
 
+REQUESTED = ("request_id", "excluded_post_ids", "feed_filter", "policy", "policy_version")
+"""The fields of a query that stay as they are while the facts of its viewer are read again."""
+
+
 def refresh_query(
     query: Query, viewer: Viewer, assignment: EngineAssignment, prefetch: Prefetch | None
 ) -> tuple[Query, Viewer]:
@@ -154,7 +158,7 @@ def refresh_query(
     if current is viewer:
         return query, viewer
     refreshed = build_query(current, assignment, feed=query.feed, now=now, size=query.size)
-    requested = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "feed_filter")}
+    requested = {name: getattr(query, name) for name in REQUESTED}
     return replace(refreshed, **requested), current
 
 
