@@ -65,7 +65,7 @@ class RankingPolicyAdmin(BaseAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: RankingPolicy | None = None) -> Any:
         if obj:
             return [(None, {"fields": self.stored_fields})]
-        groups = [(title, {"fields": names}) for title, names in SETTING_GROUPS.items()]
+        groups = [(title, {"fields": names, "classes": ["tab"]}) for title, names in SETTING_GROUPS.items()]
         return [(None, {"fields": ("variant", "note", "activate", "started_from")}), *groups]
 
     def get_readonly_fields(self, request: HttpRequest, obj: RankingPolicy | None = None) -> Sequence[str]:

@@ -14,7 +14,7 @@ from recommendations.models import RankingPolicy
 from recommendations.services import policies
 
 SETTING_GROUPS = {
-    "What members like": [
+    "Taste": [
         "taste",
         "cold_taste",
         "dislike",
@@ -28,7 +28,7 @@ SETTING_GROUPS = {
         "session",
         "max_interests",
     ],
-    "What is popular and new": [
+    "Popularity and age": [
         "popularity",
         "year_popularity",
         "trend",
@@ -46,8 +46,8 @@ SETTING_GROUPS = {
         "trending_candidates",
         "fresh_candidates",
     ],
-    "What an interaction weighs (control variant only)": [f"weight_{kind}" for kind in InteractionKind],
-    "How fast popularity fades (control variant only)": [
+    "Interactions (control only)": [f"weight_{kind}" for kind in InteractionKind],
+    "Half-lives (control only)": [
         "hour_half_life_hours",
         "day_half_life_hours",
         "week_half_life_hours",
