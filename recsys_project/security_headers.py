@@ -33,10 +33,15 @@ PERMISSIONS_POLICY = ", ".join(
 )
 
 
+POLICIES = {
+    prefix: "; ".join(f"{name} {value}" for name, value in (STRICT | exceptions).items())
+    for prefix, exceptions in {**EXCEPTIONS, "": {}}.items()
+}
+
+
 def content_security_policy(path: str) -> str:
     """Return the Content-Security-Policy of a page."""
-    exceptions = next((values for prefix, values in EXCEPTIONS.items() if path.startswith(prefix)), {})
-    return "; ".join(f"{name} {value}" for name, value in (STRICT | exceptions).items())
+    return next(policy for prefix, policy in POLICIES.items() if path.startswith(prefix))
 
 
 class SecurityHeadersMiddleware:
