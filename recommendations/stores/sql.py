@@ -83,7 +83,7 @@ def execute_on_sqlite(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -
         return rows
 
 
-@lru_cache(1024)
+@lru_cache(128)
 def to_sqlite(sql: str, is_named: bool) -> str:
     """Return a query with SQLite's placeholders: ? for %s, or :name for %(name)s."""
     marked = NAMED_PLACEHOLDER.sub(r":\1", sql) if is_named else sql.replace("%s", "?")
