@@ -77,17 +77,17 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
         return super().to_internal_value(data)
 
     @cached_property
-    def _plain_fields(self) -> list[TypedField]:
-        """The fields, if `_read_valid` can read them: nothing but their types validates the values. Otherwise none."""
-        fields: list[Any] = list(self._writable_fields)
+    def _plain_fields(self) -> Mapping[str, Any]:
+        """The fields by name, if nothing but their types validates them, so that `_read_valid` reads them; or none."""
+        fields = {name: field for name, field in self.fields.items() if not field.read_only}
         is_plain = all(
             isinstance(field, TypedField)
             and not field.validators
-            and field.source == field.field_name
-            and not hasattr(self, f"validate_{field.field_name}")
-            for field in fields
+            and field.source == name
+            and not hasattr(self, f"validate_{name}")
+            for name, field in fields.items()
         )
-        return fields if is_plain and not getattr(self.root, "partial", False) else []
+        return fields if is_plain and not getattr(self.root, "partial", False) else {}
 
     def _read_valid(self, data: Any) -> dict[str, Any] | None:
         """
@@ -99,14 +99,14 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
             return None
         values: dict[str, Any] = {}
         try:
-            for field in self._plain_fields:
-                value = data.get(field.field_name, empty)
+            for name, field in self._plain_fields.items():
+                value = data.get(name, empty)
                 if value is not empty and value is not None:
-                    values[field.field_name] = field.to_internal_value(value)
+                    values[name] = field.to_internal_value(value)
                 elif value is None and (field.allow_null or not self.null_means_omitted):
-                    values[field.field_name] = field.run_validation(None)
+                    values[name] = field.run_validation(None)
                 elif field.required or field.default is not empty:
-                    values[field.field_name] = field.run_validation(empty)
+                    values[name] = field.run_validation(empty)
         except serializers.ValidationError:
             return None
         return values

@@ -160,7 +160,7 @@ def test_an_object_is_read_at_once_as_drf_reads_it_field_by_field(item, monkeypa
             return error.get_full_details()
 
     at_once = read()
-    monkeypatch.setattr(StrictSerializer, "_plain_fields", [])
+    monkeypatch.setattr(StrictSerializer, "_plain_fields", {})
     assert at_once == read()
 
 
@@ -175,9 +175,9 @@ def test_an_object_is_read_at_once_as_drf_reads_it_field_by_field(item, monkeypa
 )
 def test_a_serializer_with_more_than_types_is_left_to_drf(extra):
     serializer = type("Other", (StrictSerializer,), {"id": TypedField(Id), **extra})
-    assert serializer()._plain_fields == []
+    assert serializer()._plain_fields == {}
     assert type("Plain", (StrictSerializer,), {"id": TypedField(Id)})()._plain_fields
-    assert type("Plain", (StrictSerializer,), {"id": TypedField(Id)})(partial=True)._plain_fields == []
+    assert type("Plain", (StrictSerializer,), {"id": TypedField(Id)})(partial=True)._plain_fields == {}
 
 
 def test_without_the_cookie_of_a_session_no_session_is_looked_up():
