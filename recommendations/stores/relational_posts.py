@@ -97,7 +97,7 @@ def read_post_facts(*, external_ids: Sequence[str] = (), pks: Sequence[int] = ()
     for start in range(0, len(ids), CHUNK_ROWS):
         one_of, parameters = in_clause(ids[start : start + CHUNK_ROWS])
         rows = fetch_rows(SELECT_POST_FACTS.format(column=column, one_of=one_of), parameters)
-        posts += [PostFacts(*row[:-1], tags=orjson.loads(row[-1])) for row in rows]
+        posts += [PostFacts._make((*facts, orjson.loads(tags))) for *facts, tags in rows]
     return posts
 
 
