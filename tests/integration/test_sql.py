@@ -48,7 +48,7 @@ def test_an_error_is_djangos_and_ends_the_transaction():
     assert fetch_rows("SELECT 1", ()) == [(1,)]
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL gets the queries ahead")
+@pytest.mark.one_database("sqlite")
 def test_whoever_watches_the_queries_sees_each_of_them(monkeypatch, django_assert_num_queries):
     seen = []
 
