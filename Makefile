@@ -25,6 +25,9 @@ nightly: coverage spark licenses secrets ## Check licences and secrets, measure 
 	@$(PY) -m pytest -q -m nightly tests/faults/test_two_versions.py
 	@FAULT_SEED=$$(date +%j) FAULT_SECONDS=1800 $(PY) -m pytest -q tests/faults/test_faults.py
 
+bench: setup-dev ## Run short benchmarks, and report what is slower than in the last run
+	@$(PY) -m benchmarks.compare
+
 setup: ## Install the service's packages into .venv
 	@$(PYTHON) bootstrap.py requirements.txt
 	@test -e "$${VAR_DIR:-var}/stack.json" || $(PY) -m recsys_project.stack setup
@@ -104,4 +107,4 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test coverage nightly setup setup-dev spark docs clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean
+.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
@@ -44,3 +47,7 @@ class KeyOrToken(BaseAuthentication):
 
 class StaffSession(SessionAuthentication):
     """The session of the admin."""
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        """Return the session's user. Without a session's cookie nobody is signed in, and no session is looked up."""
+        return super().authenticate(request) if settings.SESSION_COOKIE_NAME in request.COOKIES else None

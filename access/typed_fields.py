@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -69,6 +70,43 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
         if isinstance(data, Mapping) and (name := find_unknown_name(data, self.fields)) is not None:
             problem, advice = describe_unknown_name(name, self.fields)
             raise serializers.ValidationError({name: f"{problem}. {advice}"}, code="unknown-field")
+        if self._plain_fields and (values := self._read_valid(data)) is not None:
+            return values
         if self.null_means_omitted and isinstance(data, Mapping):
             data = {name: value for name, value in data.items() if value is not None or self.fields[name].allow_null}
         return super().to_internal_value(data)
+
+    @cached_property
+    def _plain_fields(self) -> Mapping[str, Any]:
+        """The fields by name, if nothing but their types validates them, so that `_read_valid` reads them; or none."""
+        fields = {name: field for name, field in self.fields.items() if not field.read_only}
+        is_plain = all(
+            isinstance(field, TypedField)
+            and not field.validators
+            and field.source == name
+            and not hasattr(self, f"validate_{name}")
+            for name, field in fields.items()
+        )
+        return fields if is_plain and not getattr(self.root, "partial", False) else {}
+
+    def _read_valid(self, data: Any) -> dict[str, Any] | None:
+        """
+        Return the validated fields, or None if one of them is invalid: DRF then finds and describes every problem.
+
+        DRF's own loop over the fields takes twice as long, and a bulk request has a thousand objects.
+        """
+        if not isinstance(data, Mapping):
+            return None
+        values: dict[str, Any] = {}
+        try:
+            for name, field in self._plain_fields.items():
+                value = data.get(name, empty)
+                if value is not empty and value is not None:
+                    values[name] = field.to_internal_value(value)
+                elif value is None and (field.allow_null or not self.null_means_omitted):
+                    values[name] = field.run_validation(None)
+                elif field.required or field.default is not empty:
+                    values[name] = field.run_validation(empty)
+        except serializers.ValidationError:
+            return None
+        return values

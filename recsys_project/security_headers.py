@@ -35,10 +35,21 @@ PERMISSIONS_POLICY = ", ".join(
 )
 
 
+def write_policy(*exceptions: Mapping[str, str]) -> str:
+    """Return the strict policy with these *exceptions*, the last of which has precedence."""
+    directives = dict(STRICT)
+    for changed in exceptions:
+        directives |= changed
+    return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
+POLICIES = {prefix: write_policy(exceptions) for prefix, exceptions in {**EXCEPTIONS, "": NO_EXCEPTIONS}.items()}
+
+
 def content_security_policy(path: str, exceptions: Mapping[str, str] = NO_EXCEPTIONS) -> str:
     """Return the Content-Security-Policy of a page. *exceptions*: what one response needs instead."""
-    by_path = next((values for prefix, values in EXCEPTIONS.items() if path.startswith(prefix)), {})
-    return "; ".join(f"{name} {value}" for name, value in {**STRICT, **by_path, **exceptions}.items())
+    prefix = next(prefix for prefix in POLICIES if path.startswith(prefix))
+    return write_policy(EXCEPTIONS.get(prefix, NO_EXCEPTIONS), exceptions) if exceptions else POLICIES[prefix]
 
 
 class SecurityHeadersMiddleware:

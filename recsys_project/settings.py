@@ -72,7 +72,7 @@ MIDDLEWARE = [
     "access.middleware.EncodingMiddleware",  # the middleware above reads neither query nor body before the view
     "access.middleware.AccessMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "monitoring.request_metrics.RequestMetricsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 if ENV.cors_allowed_origins:  # without origins, requests skip the middleware

@@ -8,6 +8,7 @@ agree.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,8 +32,8 @@ def round_unit(unit: float) -> float:
 
     Its product with a whole number below 2^45 is then exact in float64, and so is any sum of such products.
     """
-    fraction, exponent = np.frexp(unit)
-    return float(np.ldexp(np.round(fraction * 2**UNIT_BITS), exponent - UNIT_BITS))
+    fraction, exponent = math.frexp(unit)
+    return math.ldexp(round(fraction * 2**UNIT_BITS), exponent - UNIT_BITS)
 
 
 @dataclass(frozen=True)

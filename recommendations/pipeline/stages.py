@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, ScoredCandidates
 
@@ -138,8 +138,7 @@ class Reranker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StageTiming:
+class StageTiming(NamedTuple):
     """The result and duration of one component in one run."""
 
     stage: str

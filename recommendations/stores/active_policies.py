@@ -19,9 +19,9 @@ class ActivePolicies:
 
     def get(self, variant: str) -> tuple[Policy, int]:
         """Return the variant's active policy and its version, or the defaults and version 0 if it has none."""
-        read_at, policy, version = self._known.get(variant, (-POLICY_REFRESH_SECONDS, Policy(), 0))
-        if monotonic() - read_at < POLICY_REFRESH_SECONDS:
-            return policy, version
+        known = self._known.get(variant)
+        if known is not None and monotonic() - known[0] < POLICY_REFRESH_SECONDS:
+            return known[1:]
         row = RankingPolicy.objects.filter(variant=variant, is_active=True).first()
         policy, version = (Policy.from_stored(row.settings), row.version) if row else (Policy(), 0)
         self._known[variant] = (monotonic(), policy, version)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,13 @@ from recommendations.contracts import BoolArray
 
 BATCH_ROWS = 10_000
 """Rows per statement. Changes the speed, never the result."""
+MIN_COPY_ROWS = 50
+"""
+Rows from which PostgreSQL gets them by COPY. Changes the speed, never the result.
+
+Creating and dropping the temporary table for COPY takes longer than inserting one row. Beyond about fifty rows, binding
+each value of a statement takes longer than both.
+"""
 
 Column = Sequence[object] | np.ndarray
 """The values of one field, one per row. Times are datetime64 in UTC or aware datetimes."""
@@ -180,11 +187,7 @@ def to_database_times(values: np.ndarray) -> list[object]:
 def insert_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]]) -> int:
     """Insert *rows* and return how many were inserted."""
     if connection.vendor == "postgresql":
-        copy_incoming(cursor, table, columns, rows)
-        cursor.execute(insert_incoming_sql(table, columns))
-        inserted = int(cursor.rowcount)
-        cursor.execute("DROP TABLE incoming")
-        return inserted
+        return len(insert_returning(cursor, table, columns, rows, "1"))
     marks = ", ".join(["%s"] * len(rows[0]))
     cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows)
     return int(cursor.rowcount)
@@ -196,11 +199,7 @@ def insert_batch_by_key(
     """Insert *rows* and return the values of the *key* columns in those that were inserted."""
     table, key_columns = quote_table(model), ", ".join(map(connection.ops.quote_name, key))
     if connection.vendor == "postgresql":
-        copy_incoming(cursor, table, columns, rows)
-        cursor.execute(f"{insert_incoming_sql(table, columns)} RETURNING {key_columns}")
-        inserted_keys: set[object] = set(cursor.fetchall())
-        cursor.execute("DROP TABLE incoming")
-        return inserted_keys
+        return set(insert_returning(cursor, table, columns, rows, key_columns))
     # SQLite has one writer, which this transaction is: rows with greater primary keys than before are new.
     pk = connection.ops.quote_name(str(model._meta.pk.column))
     cursor.execute(f"SELECT ifnull(max({pk}), 0) FROM {table}")
@@ -210,18 +209,21 @@ def insert_batch_by_key(
     return set(cursor.fetchall())
 
 
-def copy_incoming(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
-    """
-    Copy *rows* into a new temporary table `incoming`.
-
-    COPY is the fastest way in, but it cannot skip rows that violate a constraint. So rows are inserted from this table.
-    """
+def insert_returning(
+    cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]], returned: str
+) -> list[tuple[Any, ...]]:
+    """Insert *rows* into PostgreSQL, and return the expressions *returned* of each row that was inserted."""
+    conflict = f"ON CONFLICT DO NOTHING RETURNING {returned}"
+    if len(rows) < MIN_COPY_ROWS:
+        marks = ", ".join([f"({', '.join(['%s'] * len(rows[0]))})"] * len(rows))
+        cursor.execute(f"INSERT INTO {table} ({columns}) VALUES {marks} {conflict}", list(chain.from_iterable(rows)))
+        return list(cursor.fetchall())
+    # COPY cannot skip rows that violate a constraint. So the rows are inserted from a temporary table.
     cursor.execute(f"CREATE TEMPORARY TABLE incoming AS SELECT {columns} FROM {table} WITH NO DATA")
     with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-
-
-def insert_incoming_sql(table: str, columns: str) -> str:
-    """Return the statement that inserts the rows of `incoming`, in the order in which they were copied."""
-    return f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming ON CONFLICT DO NOTHING"
+    cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming {conflict}")
+    inserted = list(cursor.fetchall())
+    cursor.execute("DROP TABLE incoming")
+    return inserted

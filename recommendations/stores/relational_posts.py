@@ -22,7 +22,7 @@ from recommendations.models import (
     PrivacySettings,
     RegionStats,
 )
-from recommendations.stores.sql import Rows, SqlQuery, in_clause
+from recommendations.stores.sql import Rows, SqlQuery, fetch_rows, in_clause
 from recommendations.stores.vocabulary import Vocabularies
 from values.text import contains_word, fold
 
@@ -69,33 +69,36 @@ class PostFacts(NamedTuple):
     author_id: int
     visibility: int
     sensitivity: int
-    removed_at: datetime | None
-    tags: list[str]
+    is_removed: bool
     kind: str
     is_active: bool
     is_private: bool | None
+    tags: list[str]
 
 
-POST_FACT_FIELDS = (
-    "id",
-    "external_id",
-    "author_id",
-    "visibility",
-    "sensitivity",
-    "removed_at",
-    "tags",
-    "kind",
-    "author__is_active",
-    "author__privacy__is_private",
+POST_TABLE, MEMBER_TABLE, PRIVACY_TABLE = (
+    connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings)
 )
+POSTS_WITH_AUTHORS = f"""
+    {POST_TABLE} p
+    JOIN {MEMBER_TABLE} a ON a.id = p.author_id
+    LEFT JOIN {PRIVACY_TABLE} s ON s.member_id = a.id"""
+SELECT_POST_FACTS = f"""
+    SELECT p.id, p.external_id, p.author_id, p.visibility, p.sensitivity, p.removed_at IS NOT NULL, p.kind,
+           a.is_active, s.is_private, p.tags
+    FROM {POSTS_WITH_AUTHORS}
+    WHERE p.{{column}} {{one_of}}"""
 
 
 def read_post_facts(*, external_ids: Sequence[str] = (), pks: Sequence[int] = ()) -> list[PostFacts]:
     """Return the facts of the posts with these platform ids or primary keys that exist. Raises `DatabaseError`."""
-    name, ids = ("external_id", external_ids) if external_ids else ("pk", pks)
-    chunks = [ids[start : start + CHUNK_ROWS] for start in range(0, len(ids), CHUNK_ROWS)]
-    posts = [Post.objects.filter(**{f"{name}__in": chunk}).order_by() for chunk in chunks]
-    return [PostFacts(*row) for rows in posts for row in rows.values_list(*POST_FACT_FIELDS)]
+    column, ids = ("external_id", external_ids) if external_ids else ("id", pks)
+    posts: list[PostFacts] = []
+    for start in range(0, len(ids), CHUNK_ROWS):
+        one_of, parameters = in_clause(ids[start : start + CHUNK_ROWS])
+        rows = fetch_rows(SELECT_POST_FACTS.format(column=column, one_of=one_of), parameters)
+        posts += [PostFacts._make((*facts, orjson.loads(tags))) for *facts, tags in rows]
+    return posts
 
 
 def build_fact_candidates(posts: Sequence[PostFacts]) -> Candidates:
@@ -104,7 +107,7 @@ def build_fact_candidates(posts: Sequence[PostFacts]) -> Candidates:
     candidates.author_ids[:] = [post.author_id for post in posts]
     candidates.visibility[:] = [post.visibility for post in posts]
     candidates.sensitivity[:] = [post.sensitivity for post in posts]
-    candidates.is_removed[:] = [post.removed_at is not None for post in posts]
+    candidates.is_removed[:] = [post.is_removed for post in posts]
     candidates.account_status[:] = [derive_account_status(post.is_active, post.is_private) for post in posts]
     return candidates
 
@@ -212,15 +215,10 @@ def changed_row_querysets(
         yield rows.filter(post_id__in=extra_post_ids[start : start + CHUNK_ROWS].tolist())
 
 
-POST_TABLE, MEMBER_TABLE, PRIVACY_TABLE = (
-    connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings)
-)
 SELECT_POSTS = f"""
     SELECT p.id, p.author_id, p.visibility, p.sensitivity, p.removed_at IS NOT NULL, a.is_active, s.is_private,
            p.external_id, a.external_id, p.text, p.kind, p.language, p.tags, p.media, CAST(p.created_at AS text)
-    FROM {POST_TABLE} p
-    JOIN {MEMBER_TABLE} a ON a.id = p.author_id
-    LEFT JOIN {PRIVACY_TABLE} s ON s.member_id = a.id
+    FROM {POSTS_WITH_AUTHORS}
     WHERE p.id {{one_of}}"""
 
 

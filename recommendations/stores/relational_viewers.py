@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -60,6 +60,7 @@ SELECT_FOLLOWS_AND_BLOCKS = f"""
     WHERE source_id {{members}} AND kind IN ('follow', 'block') AND target_id {{authors}}
     UNION ALL SELECT target_id, kind, source_id FROM {RELATIONSHIP_TABLE}
     WHERE target_id {{members}} AND kind = 'block' AND source_id {{authors}}"""
+SELECT_MEMBER_IDS = f"SELECT external_id, id FROM {MEMBER_TABLE} WHERE external_id {{one_of}}"
 SELECT_SEEN = f"SELECT post_id FROM {SEEN_TABLE} WHERE member_id = %s AND post_id {{one_of}}"
 
 
@@ -182,6 +183,12 @@ def read_viewing_rules(member_ids: Sequence[int], author_ids: Sequence[int], now
         followed, blocked, _, _ = group_relationships(by_member[id])
         rules[id] = ViewingRules(highest_sensitivity(sensitivity, adult), followed, blocked)
     return rules
+
+
+def find_member_ids(external_ids: Collection[str]) -> dict[str, int]:
+    """Return the primary keys of those of the members that exist, by platform id. Raises `DatabaseError`."""
+    one_of, parameters = in_clause(list(external_ids))
+    return dict(fetch_rows(SELECT_MEMBER_IDS.format(one_of=one_of), parameters))
 
 
 def find_post_ids(external_ids: Sequence[str]) -> Int64Array:

@@ -44,11 +44,11 @@ def lock_rows(model: type[models.Model], pks: Iterable[Any], *, keep_references_
 
     *keep_references_out*: before the rows are deleted. A new row that refers to one of them then waits, and fails.
     """
-    if connection.vendor == "sqlite":
+    if connection.vendor == "sqlite" or not (keys := sorted(set(pks))):
         return
     quote = connection.ops.quote_name
     table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
     with connection.cursor() as cursor:
         strength = "UPDATE" if keep_references_out else "NO KEY UPDATE"
         sql = f"SELECT 1 FROM {table} WHERE {key} = ANY(%s) ORDER BY {key} FOR {strength}"
-        cursor.execute(sql, [sorted(set(pks))])
+        cursor.execute(sql, [keys])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +15,7 @@ from monitoring import query_timing
 SqlQuery = tuple[str, Sequence[Any] | Mapping[str, Any]]
 """A query and its parameters."""
 Rows = list[tuple[Any, ...]]
+NAMED_PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
 def in_clause(ids: Sequence[Any]) -> tuple[str, Sequence[Any]]:
@@ -32,7 +35,7 @@ class PendingQueries:
 
     PostgreSQL executes them in one round trip while the caller does other work. They are executed again, one by one, if
     the connection ran another query before the rows were read, or if one of them failed. SQLite executes them when the
-    rows are read.
+    rows are read, without Django's cursors if nothing watches the queries.
     """
 
     def __init__(self, *queries: SqlQuery) -> None:
@@ -44,6 +47,8 @@ class PendingQueries:
         """Return the rows of each query. Raises `DatabaseError`."""
         start = perf_counter()
         rows: list[Rows] | None = self._sent.fetch() if self._sent else None
+        if rows is None and may_bypass_django():
+            rows = [execute_on_sqlite(*query) for query in self._queries]
         if rows is None:
             return [execute_query(*query) for query in self._queries]
         query_timing.observe_query("SELECT", perf_counter() - start)
@@ -55,6 +60,34 @@ def execute_query(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Ro
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
+
+
+def may_bypass_django() -> bool:
+    """
+    Return whether a query can be executed on SQLite's own connection: nothing but `query_timing` watches the queries.
+
+    A feed's query takes SQLite some microseconds. Django's cursors take several times as long.
+    """
+    if connection.vendor != "sqlite":
+        return False
+    connection.ensure_connection()
+    return not connection.queries_logged and connection.execute_wrappers == [query_timing.time_query]
+
+
+def execute_on_sqlite(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Rows:
+    """Execute one query on SQLite's own connection and return its rows. Raises Django's `DatabaseError`."""
+    connection.validate_no_broken_transaction()
+    statement = to_sqlite(sql, isinstance(parameters, Mapping))
+    with connection.wrap_database_errors:
+        rows: Rows = connection.connection.execute(statement, parameters).fetchall()
+        return rows
+
+
+@lru_cache(128)
+def to_sqlite(sql: str, is_named: bool) -> str:
+    """Return a query with SQLite's placeholders: ? for %s, or :name for %(name)s."""
+    marked = NAMED_PLACEHOLDER.sub(r":\1", sql) if is_named else sql.replace("%s", "?")
+    return marked.replace("%%", "%")
 
 
 def fetch_all_rows(*queries: SqlQuery) -> list[Rows]:

@@ -55,7 +55,7 @@ WAIT_INTERVAL_SECONDS = 0.1
 """Interval at which psycopg looks for Ctrl-C while it waits. Its own default."""
 
 R = TypeVar("R")
-Value = int | str | list[int]
+Value = int | str | list[int] | list[str]
 PreparedQuery = tuple[str, Sequence[Value]]
 """An SQL query with %s for each value, and the values."""
 Rows = list[tuple[Any, ...]]
@@ -122,12 +122,18 @@ def number_placeholders(sql: str) -> bytes:
 def encode_value(value: Value) -> bytes:
     """Return a value in PostgreSQL's text format. The server derives its type from the query."""
     if isinstance(value, list):
-        return b"{%s}" % b",".join(b"%d" % number for number in value)
+        return b"{%s}" % b",".join(map(encode_item, value))
     if isinstance(value, int):
         return b"%d" % value
     if "\0" in value:
         raise psycopg.DataError("PostgreSQL text cannot contain NUL (0x00) characters")
     return value.encode()
+
+
+def encode_item(value: int | str) -> bytes:
+    """Return an item of an array in PostgreSQL's text format, in which texts are quoted."""
+    encoded = encode_value(value)
+    return encoded if isinstance(value, int) else b'"%s"' % encoded.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
 class PendingQueries:

@@ -210,3 +210,9 @@ def test_hypothesis_has_one_profile_without_a_deadline():
                 profile_calls.add((str(path.relative_to(ROOT)), function))
     assert profile_calls == {("tests/conftest.py", f"settings.{verb}_profile") for verb in ("register", "load")}
     assert hypothesis.settings().deadline is None
+
+
+def test_no_benchmark_hides_a_module_of_the_standard_library():
+    """A benchmark that is run as a script has its folder first in the search path, and imports its neighbors."""
+    names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert "feed" in names and not names & sys.stdlib_module_names

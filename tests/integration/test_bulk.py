@@ -114,3 +114,16 @@ def test_columns_of_unequal_length_raise_an_error():
     with pytest.raises(ValueError, match="zip"), transaction.atomic():
         insert_columns(Member, {"external_id": ["a", "b"], "created_at": [NOW]}, {"changed_at": NOW})
     assert not Member.objects.exists()
+
+
+@pytest.mark.parametrize("count", [1, bulk.MIN_COPY_ROWS - 1, bulk.MIN_COPY_ROWS, 3 * bulk.MIN_COPY_ROWS])
+def test_any_number_of_rows_is_inserted_and_the_new_ones_are_known(count):
+    """PostgreSQL gets few rows in a statement, and more by COPY."""
+    members(2)
+    names = [f"m{n}" for n in range(1, 1 + count)]
+    columns = {"external_id": names, "created_at": [NOW] * count, "languages": [["de", "日本"]] * count}
+    is_new = insert_new_rows(Member, columns, {"changed_at": NOW, "birth_year": None}, key=("external_id",))
+    assert is_new.tolist() == [name != "m1" for name in names]
+    assert Member.objects.count() == 1 + count
+    assert all(member.languages == ["de", "日本"] for member in Member.objects.exclude(external_id__in=["m0", "m1"]))
+    assert insert_columns(Member, columns, {"changed_at": NOW}) == 0

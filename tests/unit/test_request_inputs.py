@@ -5,8 +5,12 @@ from django.test import RequestFactory
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 
-from access.inputs import MAX_CACHED_QUERY_LENGTH, RAW_INPUTS, Inputs, Operation
+from access.authentication import StaffSession
+from access.inputs import MAX_CACHED_QUERY_LENGTH, RAW_INPUTS, Inputs, Operation, Request
+from access.typed_fields import StrictSerializer, TypedField
 from access.views import APIView, takes
+from recommendations.api.serializers import EventIn
+from values.types import Id
 
 
 class PageQuery(serializers.Serializer):
@@ -123,3 +127,63 @@ def test_a_parameter_of_an_operation_without_parameters_is_refused():
     with pytest.raises(ValidationError) as error:
         build_request("POST", "/?dry_run=1").inputs.refuse_undeclared_query()
     assert error.value.detail["dry_run"] == "This operation has no query parameters."
+
+
+EVENT = {"event_id": "e", "member_id": 7, "post_id": "p", "kind": "Like"}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        EVENT,
+        EVENT | {"target": "", "value": None, "occurred_at": None, "request_id": None},
+        EVENT | {"value": 2, "occurred_at": "2026-01-31T12:00:00Z", "request_id": "0" * 32},
+        EVENT | {"kind": None, "undoes_event_id": "earlier"},
+        EVENT | {"member_id": None},
+        EVENT | {"member_id": " spaces "},
+        EVENT | {"kind": "unknown", "value": "many"},
+        EVENT | {"evnet_id": "x"},
+        {"event_id": "e"},
+        {},
+        [],
+        None,
+        "text",
+    ],
+)
+def test_an_object_is_read_at_once_as_drf_reads_it_field_by_field(item, monkeypatch):
+    """The same values, and the same problems: an invalid object is left to DRF."""
+
+    def read():
+        try:
+            return EventIn().run_validation(item)
+        except ValidationError as error:
+            return error.get_full_details()
+
+    at_once = read()
+    monkeypatch.setattr(StrictSerializer, "_plain_fields", {})
+    assert at_once == read()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"items": serializers.ListField()},
+        {"name": TypedField(Id, source="other")},
+        {"name": TypedField(Id, validators=[lambda value: None])},
+        {"name": TypedField(Id), "validate_name": lambda self, value: value},
+    ],
+)
+def test_a_serializer_with_more_than_types_is_left_to_drf(extra):
+    serializer = type("Other", (StrictSerializer,), {"id": TypedField(Id), **extra})
+    assert serializer()._plain_fields == {}
+    assert type("Plain", (StrictSerializer,), {"id": TypedField(Id)})()._plain_fields
+    assert type("Plain", (StrictSerializer,), {"id": TypedField(Id)})(partial=True)._plain_fields == {}
+
+
+def test_without_the_cookie_of_a_session_no_session_is_looked_up():
+    django_request = RequestFactory().get("/")
+    type(django_request).user = property(lambda _: pytest.fail("the session was looked up"))
+    try:
+        assert StaffSession().authenticate(Request(django_request)) is None
+    finally:
+        del type(django_request).user

@@ -26,9 +26,8 @@ class Nearest:
             return EMPTY_IDS
         shares = np.ceil(query.policy.nearest_candidates * weights / weights.sum()).astype(int)
         rows, cosines = self.engine.nearest(query.interests.positive[heaviest], int(shares.max()), eligible)
-        within_share = np.arange(rows.shape[1]) < shares[:, None]
-        value = np.where(within_share, cosines * weights[:, None], -np.inf).ravel()
-        order = np.argsort(-value, kind="stable")
-        chosen = rows.ravel()[order[np.isfinite(value[order])]]
+        is_within_share = (np.arange(rows.shape[1]) < shares[:, None]) & np.isfinite(cosines)
+        value = (cosines * weights[:, None])[is_within_share]
+        chosen = rows[is_within_share][np.argsort(-value, kind="stable")]
         _, first = np.unique(chosen, return_index=True)
         return self.catalogue.all_posts().post_ids[chosen[np.sort(first)]][: query.policy.nearest_candidates]

@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from django.db import connection
+
 from recommendations.contracts import MAX_CLOCK_SKEW, Sender
 from recommendations.models import Interaction, Undo
 from recommendations.services.learning.store_relationships import split_into_queries
+from recommendations.stores.sql import fetch_rows, in_clause
 
 EventKey = tuple[str, int]
 """An event id and the primary key of the event's member. Unique for a sender."""
@@ -38,11 +41,28 @@ CONTENT_COLUMNS = ("post_id", "kind", "target", "value", "request_id", "occurred
 """The columns of an interaction, in the order of the fields of `EventContent`."""
 
 
+UNDO_TABLE, INTERACTION_TABLE = (connection.ops.quote_name(model._meta.db_table) for model in (Undo, Interaction))
+SELECT_USED = f"""
+    SELECT event_id FROM {UNDO_TABLE} WHERE sender = %s AND event_id {{one_of}}
+    UNION ALL SELECT event_id FROM {INTERACTION_TABLE} WHERE sender = %s AND event_id {{one_of}}"""
+
+
+def find_used(event_ids: Iterable[str], sender: Sender) -> set[str]:
+    """Return those of the ids that *sender* has used, with any member."""
+    used: set[str] = set()
+    for ids in split_into_queries(event_ids):
+        one_of, parameters = in_clause(ids)
+        own = (sender.value, *parameters)
+        used.update(event_id for (event_id,) in fetch_rows(SELECT_USED.format(one_of=one_of), (*own, *own)))
+    return used
+
+
 def find_recorded(keys: Iterable[EventKey], sender: Sender) -> dict[EventKey, EventContent]:
     """Return the contents of the recorded events of *sender* among *keys*."""
     wanted = set(keys)
     recorded: dict[EventKey, EventContent] = {}
-    for event_ids in split_into_queries({event_id for event_id, _ in wanted}):
+    # Nearly all events are new, so the contents, which take longer to read, are read of used ids only.
+    for event_ids in split_into_queries(find_used({event_id for event_id, _ in wanted}, sender)):
         same_ids = {"event_id__in": event_ids, "sender": sender}
         undos = Undo.objects.filter(**same_ids).values_list("event_id", "member_id", "undoes_event_id")
         for event_id, member_pk, undone_id in undos:

@@ -40,6 +40,7 @@ from recommendations.services.learning.store_relationships import FOLLOW_KINDS, 
 from recommendations.services.serving.visibility import find_visible_posts
 from recommendations.stores.bulk import Column
 from recommendations.stores.relational_posts import PostFacts
+from recommendations.stores.relational_viewers import find_member_ids
 from recommendations.stores.row_locks import lock_members
 
 MAX_EVENT_ID = 128
@@ -87,9 +88,7 @@ def record_events(*, events: Sequence[Event], now: datetime, sender: Sender = Se
 
 def record_events_once(events: Sequence[Event], now: datetime, sender: Sender) -> list[EventResult]:
     """Record the events. Raises `IntegrityError` if a member or post is erased at the same moment."""
-    members = dict(
-        Member.objects.filter(external_id__in={e.member_id for e in events}).values_list("external_id", "pk")
-    )
+    members = find_member_ids({event.member_id for event in events})
     posts = find_event_posts(events, members, now)
     recorded = find_recorded({event_key(event, members) for event in events if event.member_id in members}, sender)
     results: list[EventResult] = []

@@ -53,6 +53,8 @@ def store_relationships(columns: Mapping[str, Column], *, approves_follows: bool
     the members follow each other, so follows of private accounts need no request.
     """
     rows: Rows = {name: to_array(values) for name, values in columns.items()}
+    if not len(rows["source_id"]):
+        return 0
     with one_transaction():
         member_ids = {*rows["source_id"].tolist(), *rows["target_id"].tolist()}
         lock_members(member_ids)
@@ -177,7 +179,8 @@ def find_pairs(kind: str, pairs: Iterable[Pair]) -> dict[Pair, int]:
 
 def approve_pairs(pairs: Collection[Pair]) -> int:
     """Make follows of the pending requests of these pairs. Return how many there were."""
-    return make_follows(Relationship.objects.filter(pk__in=list(find_pairs(FOLLOW_REQUEST, pairs).values())))
+    requests = find_pairs(FOLLOW_REQUEST, pairs)
+    return make_follows(Relationship.objects.filter(pk__in=list(requests.values()))) if requests else 0
 
 
 @write_transaction

@@ -140,7 +140,9 @@ def inputs_record(request_id: UUID, now: float, packed: bytes) -> bytes:
 
 def page_record(request_id: UUID, member_id: int, offset: int, post_ids: Sequence[int], now: float) -> bytes:
     """Return the record of a page that is about to be served; *now* in Unix seconds."""
-    return PAGE + PAGE_HEAD.pack(member_id, now, request_id.bytes, offset) + np.array(post_ids, "<i8").tobytes()
+    return (
+        PAGE + PAGE_HEAD.pack(member_id, now, request_id.bytes, offset) + struct.pack(f"<{len(post_ids)}q", *post_ids)
+    )
 
 
 def exposure_record(exposed_variant: ExposedVariant, member_id: int, unit_id: str, now: float) -> bytes:

@@ -72,16 +72,19 @@ def find_visible_posts(wanted: Mapping[int, Collection[str]], now: datetime) -> 
     `FactsUnavailable`.
     """
     try:
-        posts = {post.external_id: post for post in read_post_facts(external_ids=sorted(set().union(*wanted.values())))}
-        rules = read_rules(wanted, posts.values(), now)
+        posts = read_post_facts(external_ids=sorted(set().union(*wanted.values())))
+        rules = read_rules(wanted, posts, now)
     except DatabaseError as error:
         raise FactsUnavailable(UNREADABLE) from error
-    return {
-        (member_id, post.external_id): post
-        for member_id, post_ids in wanted.items()
-        if member_id in rules
-        for post in select_posts(rules[member_id], [posts[post_id] for post_id in post_ids if post_id in posts])
-    }
+    # The filters run on all posts for each member: the columns that they share are then computed once.
+    candidates = build_fact_candidates(posts)
+    positions = {post.external_id: position for position, post in enumerate(posts)}
+    visible: dict[tuple[int, str], PostFacts] = {}
+    for member_id, rule in rules.items():
+        mask = may_see(rule, candidates).tolist()
+        at = [positions[post_id] for post_id in wanted[member_id] if post_id in positions]
+        visible |= {(member_id, posts[position].external_id): posts[position] for position in at if mask[position]}
+    return visible
 
 
 def select_visible(member_id: int, post_ids: Iterable[int], now: datetime) -> dict[int, PostFacts]:

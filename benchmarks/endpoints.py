@@ -1,7 +1,7 @@
 """
 Measure throughput and latency of the API by endpoint and concurrency, compared with a bare DRF view.
 
-    python -m benchmarks.http [--quick] [--json FILE]
+    python -m benchmarks.endpoints [--quick] [--json FILE]
 
 The benchmark uses the platform of `benchmarks.feed` (the first run generates it) and starts its own Redis and web
 server (two processes, four threads each). Requests carry an API key. Latencies are in milliseconds: median, quartiles,
@@ -32,10 +32,10 @@ from recsys_project.stack.redis import find_binary
 CONCURRENCY = (1, 4, 16)
 OMITTED_LAYERS = {
     "nothing": "",
-    "all layers below": "django_prometheus recsys_project.request_log GZipMiddleware access.middleware sessions csrf "
-    "AuthenticationMiddleware messages DEFAULT_THROTTLE_CLASSES DEFAULT_AUTHENTICATION_CLASSES "
+    "all layers below": "django_prometheus request_metrics recsys_project.request_log GZipMiddleware access.middleware "
+    "sessions csrf AuthenticationMiddleware messages DEFAULT_THROTTLE_CLASSES DEFAULT_AUTHENTICATION_CLASSES "
     "DEFAULT_PERMISSION_CLASSES",
-    "metrics": "django_prometheus",
+    "metrics": "django_prometheus request_metrics",
     "logging": "recsys_project.request_log",
     "compression": "GZipMiddleware",
     "rate limit headers and usage counts": "access.middleware",
@@ -141,7 +141,7 @@ def web_command(port: int) -> list[str]:
 def measure_endpoints(env: dict[str, str], folder: Path, platform: dict[str, Any], requests: int) -> dict[str, Any]:
     """Return the results of each endpoint at each concurrency."""
     port, results = free_port(), {}
-    with run_server(web_command(port), port, env, folder / "http.log"):
+    with run_server(web_command(port), port, env, folder / "endpoints.log"):
         for name, build_request in request_builders(platform, FEED_QUERY).items():
             count = max(4, requests // 20) if name.startswith("interactions") else requests
             send_load(
@@ -159,7 +159,7 @@ def measure_layers(env: dict[str, str], folder: Path, platform: dict[str, Any], 
     for layer, names in OMITTED_LAYERS.items():
         port = free_port()
         changed = env | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings_without_layers", "BENCHMARK_WITHOUT": names}
-        with run_server(web_command(port), port, changed, folder / "http.log"):
+        with run_server(web_command(port), port, changed, folder / "endpoints.log"):
             build_request = request_builders(platform, FEED_QUERY)["bare view"]
             send_load(
                 port, platform["secret"], build_request, at_once=16, requests=requests
