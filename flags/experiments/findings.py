@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from math import sqrt
 
-from flags.experiments.plots import format_lift
+from flags.experiments.plots import MAX_SHOWN_LIFT, format_lift
 from flags.experiments.report import ComparisonRow, Report
 
 LATE_LIMIT = 0.05
@@ -47,15 +47,16 @@ def summarize(report: Report) -> str:
     if not goals:
         return "The goal has no result yet."
     harmed = [row for row in report.comparisons if row.is_guardrail and not row.slice_label and row.verdict == "worse"]
-    sentences = [describe_leader(max(goals, key=lambda row: row.numbers["chance_better"] or 0.0))]
+    leader = max(goals, key=lambda row: (row.verdict == "better", row.numbers["chance_better"] or 0.0))
+    sentences = [describe_leader(leader)]
     sentences += [f"{row.variant} makes the guardrail {row.metric} worse." for row in harmed]
     return " ".join(sentences)
 
 
 def describe_leader(row: ComparisonRow) -> str:
-    """Return the sentence about the variant that is most likely to be better than the control."""
+    """Return the sentence about a variant. A lift beyond `MAX_SHOWN_LIFT` is left out."""
     lift = row.numbers["lift"]
-    by = f" by {percent(abs(lift))}" if lift is not None else ""
+    by = f" by {percent(abs(lift))}" if lift is not None and abs(lift) <= MAX_SHOWN_LIFT else ""
     if row.verdict in ("better", "worse"):
         return f"{row.variant} is {row.verdict} than the control{by} on {row.metric}; this is conclusive."
     if not row.numbers["difference"]:

@@ -193,6 +193,7 @@ class FeedInputsAdmin(ReadOnlyAdmin):
 @admin.register(FeedHour)
 class FeedHourAdmin(ReadOnlyAdmin):
     list_display = ("hour", "feed", "engine", "variant", *HOUR_FIGURES)
+    ordering = ("-hour",)
     fields = (*list_display, "empty_count")
     readonly_fields = HOUR_FIGURES
     list_filter = ("feed", "engine", "variant")

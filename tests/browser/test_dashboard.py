@@ -148,3 +148,7 @@ def test_plots_can_be_read_by_keyboard_and_as_tables(traffic):
     assert details.locator("tbody tr").count() == 71
     page.wait_for_timeout(6_000)
     expect(details).to_have_attribute("open", "")  # a refresh closes nothing
+    page.select_option("#range", "86400")
+    expect(details.locator("tbody tr")).to_have_count(25)  # the last day, by hour
+    page.select_option("#range", "900")
+    expect(details.locator("tbody tr")).to_have_count(71)  # no two points within 15 minutes: all of them

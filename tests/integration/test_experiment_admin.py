@@ -209,6 +209,7 @@ def test_the_record_of_a_finished_experiment_has_the_decision(releaser, trial): 
 
 
 def test_lateness_is_measured_on_what_arrived_since_the_start(db):
+    assert report.measure_lateness(factories.experiment(FLAG, started=False, at=now())) is None
     author = factories.member(at=factories.NOW)
     post = factories.post(author)
     assert metric_sources.measure_lateness("interactions", factories.NOW) is None

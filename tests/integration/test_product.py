@@ -187,6 +187,15 @@ def test_segments_are_the_variants_and_languages_with_enough_members(members, po
     assert found["language", "de"].served_count == 44
 
 
+def test_pages_without_a_request_or_of_members_without_a_language_are_in_no_such_segment(members, posts):
+    m.Member.objects.update(languages=[])
+    ids = np.array([post.pk for post in posts], "<i8").tobytes()
+    for member in members:
+        m.ServedPage.objects.create(member=member, request_id=uuid4(), offset=0, post_ids=ids, created_at=END - HOUR)
+    report = measure()
+    assert (report.member_count, report.segments, report.sources) == (12, [], {})
+
+
 def test_an_engagement_that_names_the_request_of_another_member_does_not_count(members, posts):
     requests = [serve(member, posts, END - HOUR) for member in members]
     factories.interaction(members[0], posts[0], at=END - HOUR, request_id=requests[1])

@@ -43,6 +43,14 @@ def make_report(*rows, **values):
         ([row(difference=-1, lift=-0.004)], "bold is behind by 0.4 % on likes; this is not yet conclusive."),
         ([row(difference=-1, lift=-0.04, higher=False)], "bold is ahead by 4 % on likes; this is not yet conclusive."),
         ([row(difference=1)], "bold is ahead on likes; this is not yet conclusive."),
+        ([row(difference=1, lift=450.0)], "bold is ahead on likes; this is not yet conclusive."),
+        (
+            [
+                row("won", "better", difference=1, lift=0.02, chance_better=0.98),
+                row("new", difference=1, lift=0.09, chance_better=0.99),
+            ],
+            "won is better than the control by 2 % on likes; this is conclusive.",
+        ),
         ([row()], "bold and the control are equal on likes so far; this is not yet conclusive."),
         (
             [row(verdict="better", difference=1, lift=0.125)],

@@ -130,7 +130,7 @@ BOUNDED = {
     "flags.ExperimentResult": "append-only: the rows of an interim analysis",
     "monitoring.MaintenanceTask": "one row for each task",
     "monitoring.Notice": "deleted with its alert",
-    "admin.LogEntry": "one row for each change of staff in the admin",
+    "admin.LogEntry": "one row for each change and export of staff in the admin",
     "axes.AccessAttempt": "deleted 15 minutes after the last failed sign-in, at the next sign-in",
     "axes.AccessAttemptExpiration": "deleted with its attempt",
     "axes.AccessLog": "never written",
