@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -62,7 +62,7 @@ class RankingPolicyAdmin(BaseAdmin):
         view = self.admin_site.admin_view(self.preview_view)
         return [path("preview/", view, name="recommendations_rankingpolicy_preview"), *super().get_urls()]
 
-    def get_fieldsets(self, request: HttpRequest, obj: RankingPolicy | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         if obj:
             return [(None, {"fields": self.stored_fields})]
         groups = [(title, {"fields": names, "classes": ["tab"]}) for title, names in SETTING_GROUPS.items()]

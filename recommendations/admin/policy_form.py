@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
+from monitoring.row_forms import UnchangedRowForm
 from recommendations.contracts import InteractionKind, Policy, Range
 from recommendations.models import RankingPolicy
 from recommendations.services import policies
@@ -57,17 +58,18 @@ SETTING_GROUPS = {
 """The settings in the order of the form, by group."""
 
 
-def build_setting_field(setting: Field[float]) -> forms.FloatField:
+def build_setting_field(setting: Field[float]) -> forms.Field:
     """Return the form field of a setting."""
     allowed: Range = setting.metadata["range"]
-    is_whole, default = setting.type == "int", float(setting.default)  # type: ignore[arg-type]
-    widget = UnfoldAdminTextInputWidget(attrs={"type": "number", "step": 1 if is_whole else "any"})
-    return (forms.IntegerField if is_whole else forms.FloatField)(
-        min_value=allowed.low,
-        max_value=allowed.high,
-        label=label_setting(setting.name),
-        help_text=f"{allowed.help} From {allowed.low:g} to {allowed.high:g}; the default is {default:g}.",
-        widget=widget,
+    default = float(setting.default)  # type: ignore[arg-type]  # every setting has a default
+    label = label_setting(setting.name)
+    help_text = f"{allowed.help} From {allowed.low:g} to {allowed.high:g}; the default is {default:g}."
+    widget = UnfoldAdminTextInputWidget(attrs={"type": "number", "step": 1 if setting.type == "int" else "any"})
+    if setting.type == "int":
+        low, high = int(allowed.low), int(allowed.high)
+        return forms.IntegerField(min_value=low, max_value=high, label=label, help_text=help_text, widget=widget)
+    return forms.FloatField(
+        min_value=allowed.low, max_value=allowed.high, label=label, help_text=help_text, widget=widget
     )
 
 
@@ -79,7 +81,7 @@ def label_setting(name: str) -> str:
     return f"{words} (posts)" if name.endswith("_candidates") else words
 
 
-class PolicyFormBase(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+class PolicyFormBase(UnchangedRowForm):
     """The fields of a version that are not settings."""
 
     started_from = forms.CharField(widget=forms.HiddenInput, required=False)
@@ -115,7 +117,9 @@ class PolicyFormBase(forms.ModelForm):  # type: ignore[type-arg]  # not generic 
         return cleaned
 
 
-PolicyForm = type("PolicyForm", (PolicyFormBase,), {f.name: build_setting_field(f) for f in fields(Policy)})
+PolicyForm: type[PolicyFormBase] = type(
+    "PolicyForm", (PolicyFormBase,), {f.name: build_setting_field(f) for f in fields(Policy)}
+)
 """The form with the fields of all settings."""
 
 
