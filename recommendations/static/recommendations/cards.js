@@ -18,8 +18,8 @@ export function titleOf(post) {
 export const isLocal = (medium) => URL.canParse(medium.url) && new URL(medium.url).origin === location.origin;
 export const isPicture = (medium) => medium.kind.startsWith("image");
 
-// The card of one post. `actions` maps a button (like, hide, showLess, similar, why) to its function; others are omitted.
-// `movement` is a text such as "up 2".
+// The card of one post. `actions` maps a button (like, hide, showLess, similar, why) to its function; others are left
+// out. `movement` is a text such as "up 2".
 export function card(pick, rank, { actions = {}, movement = "" } = {}) {
   const { post } = pick;
   const node = element("article", "card");
