@@ -51,7 +51,8 @@ export function movementBadge(movement) {
 
 function byline(post, movement) {
   const author = element("b", "author", post.author_id);
-  const node = element("p", "byline", "by ", author, ` · ${post.kind} · ${post.id} · `, timeElement(post.created_at));
+  const facts = ` · ${post.kind} · ${post.id} · `;
+  const node = element("p", "byline", "by ", author, facts, timeElement(post.created_at));
   if (movement) node.prepend(movementBadge(movement), " ");
   return node;
 }
