@@ -431,6 +431,9 @@ def test_local_pictures_are_shown_and_remote_ones_after_the_reader_agreed(page, 
     expect(picture).to_have_js_property("naturalWidth", 4)
     assert remote in requests
     expect(page.locator("#remote-pictures")).to_contain_text("This page loads pictures from other servers.")
+    page.get_by_role("link", name="Do not load them").click()
+    expect(page.locator("#feed .medium")).to_have_text("image: A crust")
+    assert urlsplit(page.url).path == "/explore/" and "member_id=ann" in page.url
 
 
 def test_a_new_member_gets_a_feed_by_what_they_say_they_like(page):

@@ -78,7 +78,6 @@ function resetFeed() {
   const parameters = { member_id: state.memberId, feed: state.feed };
   if (isSearch()) Object.assign(parameters, { mode: state.mode, text: state.searchText });
   if (byId("compare")?.value) parameters.compare = byId("compare").value;
-  if (urlParameters.has("pictures")) parameters.pictures = urlParameters.get("pictures");
   history.replaceState(null, "", `?${new URLSearchParams(parameters)}`);
   return loadPage();
 }
@@ -113,9 +112,7 @@ function showPage(page, movements = new Map()) {
   byId("feed").replaceChildren(title, ...cards);
   if (!cards.length) byId("feed").append(element("p", "empty", emptyText()));
   byId("remote-pictures").hidden = !page.picks.some(({ post }) => post.media.some((m) => isPicture(m) && !isLocal(m)));
-  const address = new URLSearchParams(location.search);
-  address.set("pictures", "remote");
-  byId("remote-pictures-link").href = `?${address}`;
+  byId("remote-pictures-link").search = location.search;
   showBadges(page);
   suggestWords(page);
   byId("previous").disabled = state.cursors.length < 2;
