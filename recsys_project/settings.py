@@ -284,6 +284,7 @@ SPECTACULAR_SETTINGS = {
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "JobPriority": "recommendations.services.work.PRIORITY_NAMES",
         "EventStatus": "recommendations.api.serializers.EVENT_STATUSES",
+        "InteractionKind": "recommendations.api.serializers.INTERACTION_KIND_NAMES",
         "FlagKind": "flags.models.flags.Flag.Kind",
         "RolloutState": "flags.models.plans.RolloutPlan.State",
         "ExperimentState": "flags.models.experiments.Experiment.State",

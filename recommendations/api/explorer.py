@@ -24,19 +24,19 @@ REMOTE_PICTURES = {"img-src": "'self' data: https: http:"}
 
 
 @require_safe
-def explorer_page(request: HttpRequest) -> HttpResponse:
+def explorer_page(request: HttpRequest, *, asks_for_remote_pictures: bool = False) -> HttpResponse:
     """
     Return the explorer to staff who may read feeds, or redirect to the sign-in page.
 
-    With `?pictures=remote`, the page may load pictures from other servers, which then learn the reader's address. On a
-    request that a page of another origin sent, the parameter has no effect.
+    *asks_for_remote_pictures*: the page may load pictures from other servers, which then learn the reader's address.
+    Without effect if a page of another origin sent the request: that is not the reader's choice.
     """
     if not session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ]):
         if is_staff_session(request):
             raise PermissionDenied
         return redirect_to_login(request.get_full_path())
     may = {part: all(session_may(request, name) for name in names) for part, names in PARTS.items()}
-    has_remote_pictures = request.GET.get("pictures") == "remote" and not is_cross_site(request)
+    has_remote_pictures = asks_for_remote_pictures and not is_cross_site(request)
     context = {
         "may": may,
         "has_remote_pictures": has_remote_pictures,

@@ -50,6 +50,7 @@ from values.types import (
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 ITEM_STATUSES = ("created", "updated", "unchanged", "rejected")
+INTERACTION_KIND_NAMES = tuple(INTERACTION_KINDS)
 EVENT_STATUSES = ("recorded", "duplicate", "rejected")
 MAX_ITEMS = 1000
 
@@ -506,7 +507,7 @@ class InteractionOut(serializers.Serializer):
     """An interaction of a member with a post."""
 
     post = PostOut()
-    kind = serializers.ChoiceField(list(INTERACTION_KINDS))
+    kind = serializers.ChoiceField(INTERACTION_KIND_NAMES)
     target = serializers.CharField(help_text="What a not_interested is about: author, topic or kind. Empty: the post.")
     value = serializers.FloatField(allow_null=True, help_text="Seconds of a dwell, or stars of a rating.")
     occurred_at = serializers.DateTimeField()

@@ -61,6 +61,12 @@ urlpatterns = [
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("", RedirectView.as_view(pattern_name="explorer")),
     path("explore/", explorer_page, name="explorer"),
+    path(
+        "explore/remote-pictures/",
+        explorer_page,
+        {"asks_for_remote_pictures": True},
+        name="explorer-remote-pictures",
+    ),
     path("main-parameters/", main_parameters_page, name="main-parameters"),
     path("main-parameters/<slug:variant>/<int:version>/", main_parameters_page, name="main-parameters-version"),
     path("api/v1/main-parameters", MainParametersView.as_view(), name="api-main-parameters"),

@@ -390,7 +390,7 @@ def test_the_code_to_copy_runs_in_each_language(page):
     for language in ("curl", "Python", "TypeScript"):
         page.get_by_label("Language", exact=True).select_option(label=language)
         page.get_by_label("Request").select_option(label="read this page")
-        assert f'"{first}"' in run_code(page, language, code.inner_text(), key)
+        assert '"member_id":"ann","feed":"discovery"' in run_code(page, language, code.inner_text(), key)
         page.get_by_label("Request").select_option(label="record an interaction")
         event_id = f"code-{language}"
         answer = run_code(page, language, code.inner_text().replace("a-unique-id", event_id), key)
@@ -422,7 +422,7 @@ def test_local_pictures_are_shown_and_remote_ones_after_the_reader_agreed(page, 
         expect(picture).to_have_attribute(name, value)
     expect(page.get_by_role("img", name="image without description")).to_have_count(1)
     expect(page.locator("#feed .medium")).to_have_text("image: A crust")
-    expect(page.locator("#remote-pictures")).to_contain_text("Pictures of other servers are not loaded.")
+    expect(page.locator("#remote-pictures")).to_contain_text("Pictures of other servers are not loaded")
     assert remote not in requests
     page.get_by_role("link", name="Load them on this page").click()
     picture = page.get_by_role("img", name="A crust")
@@ -431,6 +431,9 @@ def test_local_pictures_are_shown_and_remote_ones_after_the_reader_agreed(page, 
     expect(picture).to_have_js_property("naturalWidth", 4)
     assert remote in requests
     expect(page.locator("#remote-pictures")).to_contain_text("This page loads pictures from other servers.")
+    page.get_by_role("link", name="Do not load them").click()
+    expect(page.locator("#feed .medium")).to_have_text("image: A crust")
+    assert urlsplit(page.url).path == "/explore/" and "member_id=ann" in page.url
 
 
 def test_a_new_member_gets_a_feed_by_what_they_say_they_like(page):

@@ -20,7 +20,8 @@ export async function send({ method, path, query, body }) {
   }
   const content = response.status === 204 ? {} : await response.json().catch(() => ({}));
   if (response.ok) return content;
-  const details = (content.errors ?? []).map((error) => `${error.pointer ?? error.parameter ?? ""} ${error.detail}`.trim());
+  const places = (content.errors ?? []).map((error) => [error.pointer ?? error.parameter, error.detail]);
+  const details = places.map((words) => words.filter(Boolean).join(" "));
   const message = details.join(" ") || content.detail || `The server responded with ${response.status}.`;
   throw Object.assign(new Error(message), { code: content.code });
 }
@@ -37,20 +38,23 @@ const write = (method, path, body) => ({ method, path, query: [], body });
 // Query parameters as [name, value]; a list is repeated, and an empty value is left out.
 const entries = (query) =>
   Object.entries(query).flatMap(([name, value]) =>
-    [value].flat().filter((item) => item !== "" && item !== null && item !== undefined).map((item) => [name, `${item}`]));
+    [value].flat().filter((item) => (item ?? "") !== "").map((item) => [name, `${item}`]));
 
 export const members = (prefix) => get("members", { prefix, limit: 30 });
 export const feed = ({ memberId, feed, cursor, explain, limit }) =>
   get(`members/${encode(memberId)}/feed`, { feed, explain, limit, cursor });
 export const preview = ({ memberId, feed, engine, variant, limit }) =>
   get("feed-preview", { member_id: memberId, feed, engine, variant, limit });
-export const similar = (postId, viewerId, limit) => get(`posts/${encode(postId)}/similar`, { viewer_id: viewerId, limit });
-export const search = (text, viewerId, limit) => get("search", { viewer_id: viewerId, text, space: "content", limit });
+export const similar = (postId, viewerId, limit) =>
+  get(`posts/${encode(postId)}/similar`, { viewer_id: viewerId, limit });
+export const search = (text, viewerId, limit) =>
+  get("search", { viewer_id: viewerId, text, space: "content", limit });
 export const explain = (requestId, postId, viewerId) =>
   get(`requests/${encode(requestId)}/explain/${encode(postId)}`, { viewer_id: viewerId });
 export const likes = (memberId, limit) => get("interactions", { member_id: memberId, kind: LIKING_KINDS, limit });
 export const preferences = (memberId) => get(`members/${encode(memberId)}/preferences`);
-export const changePreferences = (memberId, changes) => write("PATCH", `members/${encode(memberId)}/preferences`, changes);
+export const changePreferences = (memberId, changes) =>
+  write("PATCH", `members/${encode(memberId)}/preferences`, changes);
 export const createMember = (memberId, fields) => write("PUT", `members/${encode(memberId)}`, fields);
 export const follow = (memberId, authorId) =>
   write("PUT", `members/${encode(memberId)}/relationships/follow/${encode(authorId)}`);
@@ -60,8 +64,10 @@ export const interaction = ({ eventId, memberId, postId, kind, target, requestId
   return write("POST", "interactions", { events: [target ? { ...event, target } : event] });
 };
 
-export const undo = ({ eventId, memberId, undoesEventId }) =>
-  write("POST", "interactions", { events: [{ event_id: eventId, member_id: memberId, undoes_event_id: undoesEventId }] });
+export const undo = ({ eventId, memberId, undoesEventId }) => {
+  const event = { event_id: eventId, member_id: memberId, undoes_event_id: undoesEventId };
+  return write("POST", "interactions", { events: [event] });
+};
 
 // Sends a call with one event. Throws if the event was rejected.
 export async function sendEvent(call) {

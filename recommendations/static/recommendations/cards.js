@@ -18,8 +18,8 @@ export function titleOf(post) {
 export const isLocal = (medium) => URL.canParse(medium.url) && new URL(medium.url).origin === location.origin;
 export const isPicture = (medium) => medium.kind.startsWith("image");
 
-// The card of one post. `actions` maps a button (like, hide, showLess, similar, why) to its function; others are omitted.
-// `movement` is a text such as "up 2".
+// The card of one post. `actions` maps a button (like, hide, showLess, similar, why) to its function; others are left
+// out. `movement` is a text such as "up 2".
 export function card(pick, rank, { actions = {}, movement = "" } = {}) {
   const { post } = pick;
   const node = element("article", "card");
@@ -51,7 +51,8 @@ export function movementBadge(movement) {
 
 function byline(post, movement) {
   const author = element("b", "author", post.author_id);
-  const node = element("p", "byline", "by ", author, ` · ${post.kind} · ${post.id} · `, timeElement(post.created_at));
+  const facts = ` · ${post.kind} · ${post.id} · `;
+  const node = element("p", "byline", "by ", author, facts, timeElement(post.created_at));
   if (movement) node.prepend(movementBadge(movement), " ");
   return node;
 }

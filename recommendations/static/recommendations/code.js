@@ -8,7 +8,8 @@ const KEY = "YOUR_API_KEY";
 const quoteForShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function formatCurl(call) {
-  const lines = [`curl ${call.method === "GET" ? "" : `-X ${call.method} `}${quoteForShell(location.origin + formatUrl(call))}`];
+  const method = call.method === "GET" ? "" : `-X ${call.method} `;
+  const lines = [`curl ${method}${quoteForShell(location.origin + formatUrl(call))}`];
   lines.push(`-H 'Authorization: Bearer ${KEY}'`);
   if (call.body) lines.push("-H 'Content-Type: application/json'", `-d ${quoteForShell(JSON.stringify(call.body))}`);
   return lines.join(" \\\n  ");
@@ -32,7 +33,8 @@ function formatTypeScript(call) {
   if (call.method !== "GET") lines.push(`  method: "${call.method}",`);
   lines.push(`  headers: { ${headers.join(", ")} },`);
   if (call.body) lines.push(`  body: JSON.stringify(${formatBody(call.body, "  ")}),`);
-  return [...lines, "});", "if (!response.ok) throw new Error(await response.text());", "const result = await response.json();"].join("\n");
+  lines.push("});", "if (!response.ok) throw new Error(await response.text());");
+  return [...lines, "const result = await response.json();"].join("\n");
 }
 
 const LANGUAGES = { curl: formatCurl, python: formatPython, typescript: formatTypeScript };

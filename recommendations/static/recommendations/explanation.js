@@ -43,7 +43,8 @@ function explanationNodes(explanation, isComplete) {
   const list = element("dl", "facts");
   for (const [name, value] of facts) if (value) list.append(element("dt", "", name), element("dd", "", `${value}`));
   const nodes = [element("p", "sentence", explanation.sentence), list];
-  if (isComplete && reasons.length) nodes.push(element("p", "reasons", reasons.map((reason) => reason.sentence).join(" · ")));
+  if (isComplete && reasons.length)
+    nodes.push(element("p", "reasons", reasons.map((reason) => reason.sentence).join(" · ")));
   if (isComplete && parts) nodes.push(scoreBar(parts));
   if (explanation.because.length) nodes.push(becauseList(explanation.because));
   return nodes;

@@ -72,12 +72,12 @@ async function reloadLikes() {
 
 function resetFeed() {
   state.cursors = [null];
-  for (const tab of byId("feeds").children) tab.setAttribute("aria-pressed", !isSearch() && tab.dataset.feed === state.feed);
+  for (const tab of byId("feeds").children)
+    tab.setAttribute("aria-pressed", !isSearch() && tab.dataset.feed === state.feed);
   if (state.memberId === null) return Promise.resolve();
   const parameters = { member_id: state.memberId, feed: state.feed };
   if (isSearch()) Object.assign(parameters, { mode: state.mode, text: state.searchText });
   if (byId("compare")?.value) parameters.compare = byId("compare").value;
-  if (urlParameters.has("pictures")) parameters.pictures = urlParameters.get("pictures");
   history.replaceState(null, "", `?${new URLSearchParams(parameters)}`);
   return loadPage();
 }
@@ -112,7 +112,7 @@ function showPage(page, movements = new Map()) {
   byId("feed").replaceChildren(title, ...cards);
   if (!cards.length) byId("feed").append(element("p", "empty", emptyText()));
   byId("remote-pictures").hidden = !page.picks.some(({ post }) => post.media.some((m) => isPicture(m) && !isLocal(m)));
-  byId("remote-pictures-link").href = `?${new URLSearchParams({ ...Object.fromEntries(new URLSearchParams(location.search)), pictures: "remote" })}`;
+  byId("remote-pictures-link").search = location.search;
   showBadges(page);
   suggestWords(page);
   byId("previous").disabled = state.cursors.length < 2;
@@ -367,8 +367,11 @@ byId("previous").addEventListener("click", () => {
   loadPage().then(() => scrollTo({ top: 0 }));
 });
 for (const dialog of document.querySelectorAll("dialog"))
-  dialog.addEventListener("click", (event) => { // on the backdrop, or on the button
-    if (event.target === dialog || event.target.matches(".close")) dialog.close();
+  dialog.addEventListener("click", (event) => {
+    const box = dialog.getBoundingClientRect();
+    const isInside = event.clientX >= box.left && event.clientX <= box.right
+      && event.clientY >= box.top && event.clientY <= box.bottom;
+    if (event.target.matches(".close") || (event.target === dialog && !isInside)) dialog.close(); // on the backdrop
   });
 byId("new-member")?.addEventListener("click", () => createMember(openCreatedMember));
 byId("settings")?.addEventListener("click", openSettings);

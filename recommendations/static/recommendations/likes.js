@@ -26,7 +26,7 @@ export async function showLikes(memberId, openSimilar) {
     byId("likes-count").textContent = `${nextCursor ? "newest " : ""}${count(rows.length, "post")}`;
     byId("likes-list").replaceChildren(...rows.map((row) => likeItem(row, openSimilar)));
     if (!rows.length)
-      byId("likes-list").append(element("li", "empty", "Nothing yet. Like a post in the feed, or choose interests in the settings."));
+      byId("likes-list").append(element("li", "empty", "Nothing yet. Like a post in the feed, or choose interests."));
     return countTags(rows);
   } catch (error) {
     if (number !== requestNumber) return undefined;

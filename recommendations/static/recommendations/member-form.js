@@ -39,7 +39,7 @@ export async function editMember(memberId, onSaved) {
   });
 }
 
-// Opens the dialog for a new member. `onCreated` is called with the id. The id is generated, so that no member is changed.
+// Opens the dialog for a new member. `onCreated` is called with the id. It is generated, so that no member is changed.
 export function createMember(onCreated) {
   const fields = { is_personalized: true, is_private: true, sensitivity: "safe" };
   const memberId = api.newId("explorer").slice(0, 17); // of every attempt to save, so that none leaves a member behind

@@ -9,8 +9,8 @@ let typingTimer;
 let selectedId = null;
 let select;
 
-// Lists the members, now and at each change of the search. `onSelect` is called with the id that the reader selects, and
-// with the first id of the list while none is selected.
+// Lists the members, now and at each change of the search. `onSelect` is called with the id that the reader selects,
+// and with the first id of the list while none is selected.
 export function listMembers(memberId, onSelect) {
   selectedId = memberId;
   select = onSelect;

@@ -29,5 +29,5 @@ export function describeChange(subject, movements) {
   if (!up && !down && !added) return `${subject} has not changed this page yet.`;
   const moves = [up && `${count(up, "post")} up`, down && `${up ? down : count(down, "post")} down`].filter(Boolean);
   const news = added ? `${count(added, "post")} ${added === 1 ? "is" : "are"} new on this page.` : "";
-  return [moves.length ? `${subject} moved ${moves.join(" and ")}.` : `${subject} moved no post.`, news].join(" ").trim();
+  return `${subject} moved ${moves.join(" and ") || "no post"}. ${news}`.trim();
 }
