@@ -22,10 +22,8 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def fresh_reports():
-    product.report_cache.clear()
-    yield
-    product.report_cache.clear()
+def fresh_reports(monkeypatch):
+    monkeypatch.setattr(product.report_cache, "_reports", {})
 
 
 @pytest.fixture
