@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -136,14 +136,14 @@ class ProductReportView(APIView):
 
 @never_cache
 @require_safe
-def product_page(request: HttpRequest) -> HttpResponse:
-    """Return the page to staff who may read metrics, or redirect to the sign-in page."""
+def product_page(request: HttpRequest, days: int = DEFAULT_DAYS) -> HttpResponse:
+    """Return the page to staff who may read metrics, or redirect to the sign-in page. Only `SHOWN_DAYS` have one."""
     if not may_read_metrics(request):
         if request.user.is_staff:
             raise PermissionDenied
         return redirect_to_login(request.get_full_path())
-    asked = request.GET.get("days", "")
-    days = int(asked) if asked in map(str, SHOWN_DAYS) else DEFAULT_DAYS
+    if days not in SHOWN_DAYS:
+        raise Http404
     report = report_cache.get(days=days, now=now())
     return render(request, "recommendations/product.html", build_context(report))
 

@@ -108,6 +108,7 @@ urlpatterns = [
     path("api/v1/erasures", ErasuresView.as_view(), name="api-erasures"),
     path("api/v1/erasures/<uuid:erasure_id>", ErasureView.as_view(), name="api-erasure"),
     path("product/", product_page, name="product"),
+    path("product/<int:days>/", product_page, name="product-days"),
     path("api/v1/product-report", ProductReportView.as_view(), name="api-product-report"),
     path("api/v1/policies", PolicyListView.as_view(), name="api-policies"),
     path("api/v1/policies/<slug:variant>", PolicyDetailView.as_view(), name="api-policy"),

@@ -30,6 +30,7 @@ PAGES = [
     "/account/second-factor/totp/activate/",
     "/account/logout/",
     "/dashboard/",
+    "/product/",
     "/explore/",
     "/api/docs/",
     "/nowhere",

@@ -40,7 +40,7 @@ from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS
 from recommendations.services.measuring.show_less_effect import measure_effect
 from recommendations.stores.rising_ids import first_id_since
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+DAY = timedelta(days=1)
 MAX_DAYS = 28
 MIN_MEMBERS = 10
 """The smallest number of members that a figure may be about."""
@@ -290,10 +290,6 @@ def read_engagements(start: datetime, end: datetime) -> list[tuple[UUID | None, 
     return cast("list[tuple[UUID | None, int, int, datetime]]", list(newest[:MAX_INTERACTIONS]))
 
 
-FIGURES: tuple[tuple[str, str, str, str, Callable[[Period], float | None]], ...]
-"""Key, title, unit, help, and the function that computes it for a period."""
-
-
 def compare(period: Period, before: Period) -> list[Figure]:
     """Return every figure for the period, with its value in the period before."""
     return [
@@ -383,7 +379,7 @@ def negative_feedback_rate(period: Period) -> float | None:
     return 1_000 * len(period.feedback) / period.served_count
 
 
-FIGURES = (
+FIGURES: tuple[tuple[str, str, str, str, Callable[[Period], float | None]], ...] = (
     (
         "engagement_rate", "Engagement rate", "%",
         "Of the posts served in this period, the percentage that got a click, like, comment, share, save or follow "
@@ -427,6 +423,7 @@ FIGURES = (
         negative_feedback_rate,
     ),
 )  # fmt: skip
+"""Key, title, unit, help, and the function that computes it for a period."""
 
 
 def list_days(period: Period) -> list[DayRow]:
@@ -583,11 +580,6 @@ class ReportCache:
                 report = measure_product(days=days, now=now)
                 self._reports[days] = (now, report)
             return report
-
-    def clear(self) -> None:
-        """Forget the reports."""
-        with self._lock:
-            self._reports.clear()
 
 
 report_cache = ReportCache()
