@@ -1,7 +1,9 @@
 """The inputs of an API request: read once, in one way."""
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import RequestFactory
+from django.utils.functional import SimpleLazyObject
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 
@@ -180,10 +182,15 @@ def test_a_serializer_with_more_than_types_is_left_to_drf(extra):
     assert type("Plain", (StrictSerializer,), {"id": TypedField(Id)})(partial=True)._plain_fields == {}
 
 
-def test_without_the_cookie_of_a_session_no_session_is_looked_up():
+def test_without_the_cookie_of_a_session_no_user_is_looked_up(settings):
+    def look_up():
+        looked_up.append(1)
+        return User(username="ann")
+
+    looked_up = []
     django_request = RequestFactory().get("/")
-    type(django_request).user = property(lambda _: pytest.fail("the session was looked up"))
-    try:
-        assert StaffSession().authenticate(Request(django_request)) is None
-    finally:
-        del type(django_request).user
+    django_request.user = SimpleLazyObject(look_up)
+    assert StaffSession().authenticate(Request(django_request)) is None and not looked_up
+    django_request.COOKIES[settings.SESSION_COOKIE_NAME] = "session"
+    user, _ = StaffSession().authenticate(Request(django_request))
+    assert user.username == "ann"
