@@ -930,6 +930,25 @@ REASON_SENTENCES: dict[Reason, str] = {
 }
 
 
+class EmptyReason(StrEnum):
+    """Why a page has no posts."""
+
+    END_OF_FEED = "end_of_feed"
+    NO_FOLLOWS = "no_follows"
+    REQUEST_FILTERS = "request_filters"
+    NO_MATCH = "no_match"
+    NO_POSTS = "no_posts"
+
+
+EMPTY_SENTENCES: dict[EmptyReason, str] = {
+    EmptyReason.END_OF_FEED: "There are no more posts. New ones appear on the first page.",
+    EmptyReason.NO_FOLLOWS: "The member follows nobody yet.",
+    EmptyReason.REQUEST_FILTERS: "No post that the member may see passes the filters of the request.",
+    EmptyReason.NO_MATCH: "No post that the member may see is similar.",
+    EmptyReason.NO_POSTS: "There is no post that the member may see and has not seen yet.",
+}
+
+
 @cache
 def reasons_of(bits: int) -> tuple[Reason, ...]:
     """Return the reasons whose bits are set."""

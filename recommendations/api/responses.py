@@ -10,7 +10,7 @@ import orjson
 from django.urls import reverse
 from rest_framework.response import Response
 
-from recommendations.contracts import REASON_SENTENCES, PostView, Reason
+from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES, EmptyReason, PostView, Reason
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.explaining.explain import Explanation
 from recommendations.services.serving.final_check import Pick, Picks
@@ -43,6 +43,11 @@ def serialize_picks(picks: Picks) -> orjson.Fragment:
 def serialize_reasons(reasons: tuple[Reason, ...]) -> list[dict[str, str]]:
     """Return reasons with their sentences."""
     return [{"code": r.name.lower(), "sentence": REASON_SENTENCES[r]} for r in reasons]
+
+
+def serialize_empty_reason(reason: EmptyReason | None) -> dict[str, str] | None:
+    """Return why a page is empty, with its sentence; None for a page with picks."""
+    return {"code": reason, "sentence": EMPTY_SENTENCES[reason]} if reason else None
 
 
 def serialize_explanation(explanation: Explanation) -> dict[str, Any]:
@@ -89,6 +94,7 @@ def serialize_page(page: Page, duration_ms: float, selection: FieldSelection | N
         if selection
         else serialize_picks(page.picks),
         "next_cursor": page.next_cursor,
+        "empty_reason": serialize_empty_reason(page.empty_reason),
     }
 
 

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from access.limited_fields import LimitedListField
 from access.problems import Problem
 from access.typed_fields import StrictSerializer, TypedField
-from recommendations.contracts import CONTENT_SPACE, Reason
+from recommendations.contracts import CONTENT_SPACE, EmptyReason, Reason
 from recommendations.services import work
 from recommendations.services.content.importing.fields import (
     FIRST_BIRTH_YEAR,
@@ -414,6 +414,13 @@ class PickOut(serializers.Serializer):
     )
 
 
+class EmptyReasonOut(serializers.Serializer):
+    """Why a page has no picks."""
+
+    code = serializers.ChoiceField([reason.value for reason in EmptyReason])
+    sentence = serializers.CharField()
+
+
 class PageOut(serializers.Serializer):
     """A page of a feed, of similar posts or of search results."""
 
@@ -429,6 +436,7 @@ class PageOut(serializers.Serializer):
     duration_ms = serializers.FloatField()
     picks = PickOut(many=True)
     next_cursor = serializers.CharField(allow_null=True)
+    empty_reason = EmptyReasonOut(allow_null=True, help_text="Why there are no picks. null if there are.")
 
 
 class ItemResultOut(serializers.Serializer):

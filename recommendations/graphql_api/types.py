@@ -9,7 +9,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from recommendations.api.interactions import EventResultBody
-from recommendations.contracts import REASON_SENTENCES, PostView
+from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES, PostView
 from recommendations.contracts import Reason as ReasonCode
 from recommendations.services import work
 from recommendations.services.explaining import explain as explaining
@@ -109,6 +109,7 @@ class Feed:
     is_cached: bool
     built_at: datetime
     candidate_count: int
+    empty_reason: str | None = strawberry.field(description="A sentence that says why there are no posts.")
 
     @classmethod
     def from_service(cls, page: Page, after: str | None) -> Feed:
@@ -132,6 +133,7 @@ class Feed:
             is_cached=page.is_cached,
             built_at=page.built_at,
             candidate_count=page.candidate_count,
+            empty_reason=EMPTY_SENTENCES[page.empty_reason] if page.empty_reason else None,
         )
 
 

@@ -298,7 +298,7 @@ def test_badges_show_engine_and_cache(page):
 
 def test_an_empty_feed_and_an_unknown_member_show_a_message(page):
     page.goto("/explore/?member_id=ann&feed=following")
-    expect(page.locator("#feed .empty")).to_contain_text("follows no author")
+    expect(page.locator("#feed .empty")).to_contain_text("The member follows nobody yet.")
     page.goto("/explore/?member_id=nobody")
     expect(page.locator("#status")).to_contain_text("There is no member 'nobody'")
     assert page.console_errors  # the browser logs the 404

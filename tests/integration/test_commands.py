@@ -56,7 +56,7 @@ def test_recommend_prints_json(post):
 
 
 def test_recommend_prints_a_message_without_posts(ann):
-    assert "No posts:" in run("recommend", "ann")
+    assert "No posts: There is no post that the member may see" in run("recommend", "ann")
 
 
 def test_recommend_rejects_an_unknown_member_and_an_invalid_limit(ann):

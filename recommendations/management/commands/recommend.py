@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from monitoring.clock import now
-from recommendations.contracts import REASON_SENTENCES, PostView
+from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES, PostView
 from recommendations.services.errors import ServiceError
 from recommendations.services.members.members import find_members
 from recommendations.services.serving.pages import Page
@@ -89,8 +89,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(page_to_json(page))
-        elif not page.picks:
-            self.stdout.write("No posts: there is no unseen post that this member may see.")
+        elif page.empty_reason:
+            self.stdout.write(f"No posts: {EMPTY_SENTENCES[page.empty_reason]}")
         else:
             # In a log or a pipe, make the table wide enough to keep each row on one line.
             console = Console(file=cast("IO[str]", self.stdout), width=None if self.stdout.isatty() else 160)

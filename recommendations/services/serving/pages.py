@@ -16,6 +16,7 @@ from uuid import UUID
 
 from flags.services.version import flags_version
 from monitoring import metrics
+from recommendations.contracts import EmptyReason
 from recommendations.services import wiring
 from recommendations.services.serving.cursors import CursorStep, write_cursor
 from recommendations.services.serving.final_check import CheckedPicks, Picks
@@ -45,6 +46,8 @@ class Page:
     candidate_count: int
     picks: Picks
     next_cursor: str | None
+    empty_reason: EmptyReason | None = None
+    """Why there are no picks; None if there are."""
     positions: tuple[int, ...] = ()
     """Where in the slate the picks are."""
     earlier_steps: tuple[CursorStep, ...] = ()

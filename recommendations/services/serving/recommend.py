@@ -36,7 +36,7 @@ from time import perf_counter
 
 import numpy as np
 
-from recommendations.contracts import NON_PERSONALIZED, Query, Slate
+from recommendations.contracts import NON_PERSONALIZED, EmptyReason, Query, Slate
 from recommendations.services import wiring
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.serving import records
@@ -208,9 +208,21 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
         candidate_count=slate.candidate_count,
         picks=build_picks(slate, checked.positions, checked.views, explain=True) if explain else checked.picks,
         next_cursor=next_cursor(query, position, checked.next_offset),
+        empty_reason=None if checked.positions else find_empty_reason(query, position),
         positions=tuple(checked.positions),
         earlier_steps=position.earlier_steps,
     )
+
+
+def find_empty_reason(query: Query, position: SlatePosition) -> EmptyReason:
+    """Return why the page at *position* has no picks."""
+    if position.offset or position.earlier_steps:
+        return EmptyReason.END_OF_FEED
+    if query.feed == "following" and not len(query.followed_author_ids):
+        return EmptyReason.NO_FOLLOWS
+    if query.feed_filter.key:
+        return EmptyReason.REQUEST_FILTERS
+    return EmptyReason.NO_POSTS if query.feed in FEEDS else EmptyReason.NO_MATCH
 
 
 def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str | None:

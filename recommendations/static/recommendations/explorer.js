@@ -110,7 +110,7 @@ function showPage(page, movements = new Map()) {
   });
   const title = element("h2", "", `${listTitle()}, for ${state.memberId}`);
   byId("feed").replaceChildren(title, ...cards);
-  if (!cards.length) byId("feed").append(element("p", "empty", emptyText()));
+  if (!cards.length) byId("feed").append(element("p", "empty", page.empty_reason.sentence));
   byId("remote-pictures").hidden = !page.picks.some(({ post }) => post.media.some((m) => isPicture(m) && !isLocal(m)));
   byId("remote-pictures-link").search = location.search;
   showBadges(page);
@@ -126,13 +126,6 @@ function showPage(page, movements = new Map()) {
 function listTitle() {
   if (!isSearch()) return byId("feeds").querySelector(`[data-feed=${state.feed}]`).textContent;
   return `Posts ${state.mode === "similar" ? "similar to" : "about"} ${state.searchText}`;
-}
-
-function emptyText() {
-  if (state.mode === "similar" && isSearch()) return "There is no similar post that this member may see.";
-  if (isSearch()) return "No post that this member may see matches the text.";
-  if (state.feed === "following") return "No posts: this member follows no author with an unseen post.";
-  return "No posts: there is no unseen post that this member may see.";
 }
 
 function showError(error) {
