@@ -8,7 +8,7 @@ and the documentation's site set inline styles. docs/decisions/0022-sign-in.md h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
@@ -27,41 +27,34 @@ EXCEPTIONS = {
     "/admin/": {"script-src": "'self' 'unsafe-eval'", "style-src": "'self' 'unsafe-inline'"},
     "/api/docs/": {"style-src": "'self' 'unsafe-inline'"},
     "/docs/": {"style-src": "'self' 'unsafe-inline'"},
+    # The explorer, once its reader has agreed to load pictures of other servers.
+    "/explore/remote-pictures/": {"img-src": "'self' data: https: http:"},
 }
 """What other pages need instead, by the beginning of their path."""
-NO_EXCEPTIONS: Mapping[str, str] = {}
 PERMISSIONS_POLICY = ", ".join(
     f"{feature}=()" for feature in ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
 )
 
 
-def write_policy(*exceptions: Mapping[str, str]) -> str:
-    """Return the strict policy with these *exceptions*, the last of which has precedence."""
-    directives = dict(STRICT)
-    for changed in exceptions:
-        directives |= changed
-    return "; ".join(f"{name} {value}" for name, value in directives.items())
+POLICIES = {
+    prefix: "; ".join(f"{name} {value}" for name, value in (STRICT | exceptions).items())
+    for prefix, exceptions in {**EXCEPTIONS, "": {}}.items()
+}
 
 
-POLICIES = {prefix: write_policy(exceptions) for prefix, exceptions in {**EXCEPTIONS, "": NO_EXCEPTIONS}.items()}
-
-
-def content_security_policy(path: str, exceptions: Mapping[str, str] = NO_EXCEPTIONS) -> str:
-    """Return the Content-Security-Policy of a page. *exceptions*: what one response needs instead."""
-    prefix = next(prefix for prefix in POLICIES if path.startswith(prefix))
-    return write_policy(EXCEPTIONS.get(prefix, NO_EXCEPTIONS), exceptions) if exceptions else POLICIES[prefix]
+def content_security_policy(path: str) -> str:
+    """Return the Content-Security-Policy of a page."""
+    return next(policy for prefix, policy in POLICIES.items() if path.startswith(prefix))
 
 
 class SecurityHeadersMiddleware:
-    """Adds the headers to every response. A view sets `csp_exceptions` on a response that needs a wider policy."""
+    """Adds the headers to every response."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        response.headers["Content-Security-Policy"] = content_security_policy(
-            request.path, getattr(response, "csp_exceptions", NO_EXCEPTIONS)
-        )
+        response.headers["Content-Security-Policy"] = content_security_policy(request.path)
         response.headers["Permissions-Policy"] = PERMISSIONS_POLICY
         return response

@@ -64,7 +64,7 @@ urlpatterns = [
     path(
         "explore/remote-pictures/",
         explorer_page,
-        {"asks_for_remote_pictures": True},
+        {"has_remote_pictures": True},
         name="explorer-remote-pictures",
     ),
     path("main-parameters/", main_parameters_page, name="main-parameters"),

@@ -458,9 +458,13 @@ def test_the_explorer_has_the_parts_that_the_reader_has_the_permissions_for(clie
 )
 def test_remote_pictures_are_allowed_on_request_and_not_by_a_link_from_another_site(client, path, headers, is_allowed):
     client.force_login(factories.staff("Editor"))
-    response = client.get(f"/explore/{path}", headers=headers)
+    response = client.get(f"/explore/{path}", headers=headers, follow=True)
+    assert response.redirect_chain == ([] if is_allowed or not path else [("/explore/", 302)])
     policy = response["Content-Security-Policy"]
     assert ("img-src 'self' data: https:" in policy) == is_allowed
     assert ("data-remote-pictures" in response.content.decode()) == is_allowed
     assert "script-src 'self';" in policy and "connect-src 'self';" in policy
+    client.logout()
+    signed_out = client.get(f"/explore/{path}", headers=headers)
+    assert ("remote-pictures" in signed_out.url) == is_allowed  # nor does such a link have an effect after the sign-in
     assert "https:" not in client.get("/main-parameters/")["Content-Security-Policy"]
