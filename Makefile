@@ -47,6 +47,9 @@ var/site/docs/index.html: $(wildcard docs/*.md docs/decisions/*.md docs/*/*.html
 	@.venv/bin/uv pip sync -q --require-hashes --python var/sphinx/bin/python requirements/docs.txt
 	@var/sphinx/bin/python -m sphinx -W --keep-going -q docs var/site/docs
 
+screenshots: setup-dev ## Take the documentation's screenshots from the service that `make run` runs
+	@PYTHONPATH=. $(PY) docs/screenshots.py
+
 clients: setup-dev ## Generate the Python and TypeScript clients into var/clients
 	@rm -rf var/clients && mkdir -p var/clients/typescript
 	@DEBUG=1 $(PY) manage.py spectacular --fail-on-warn --file var/clients/openapi.yaml
@@ -107,4 +110,4 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean
+.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs screenshots clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean

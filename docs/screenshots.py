@@ -13,14 +13,12 @@ from recsys_project.stack.state import STATE_FILE, StackState
 
 FOLDER = Path(__file__).resolve().parent
 PAGES = {
-    "explorer": "/explore/?member_id=movielens:1",
-    "product": "/product/",
-    "dashboard": "/dashboard/",
-    "admin": "/admin/",
-    "policy": "/admin/recommendations/rankingpolicy/add/",
-    "api": "/api/docs/",
+    "explorer": ("/explore/?member_id=movielens:1", "#feed article"),
+    "policy": ("/admin/recommendations/rankingpolicy/add/", ".policy-preview ol"),
+    "admin": ("/admin/", "main"),
+    "api": ("/api/docs/", ".opblock"),
 }
-"""The name of each image, and the page that it shows."""
+"""The name of each image, the page that it shows, and what the page contains once it has loaded."""
 SIZE = {"width": 1280, "height": 860}
 
 
@@ -46,8 +44,9 @@ def main() -> int:
         context = browser.new_context(base_url=f"http://127.0.0.1:{state.web_port}", viewport=SIZE)
         page = context.new_page()
         sign_in(page, state.admin_password)
-        for name, path in PAGES.items():
-            page.goto(path, wait_until="networkidle")
+        for name, (path, content) in PAGES.items():
+            page.goto(path)
+            page.locator(content).first.wait_for()
             page.screenshot(path=FOLDER / "images" / f"{name}.png")
         browser.close()
     return 0

@@ -50,7 +50,7 @@ class FeedPreviewView(APIView):
         responses={200: PageOut},
         operation_id="preview_feed",
         summary="Preview a member's feed with another engine or variant",
-        tags=["feeds"],
+        tags=["policies"],
     )
     @takes(query=FeedPreviewQuery())
     def get(self, request: Request) -> Response:
