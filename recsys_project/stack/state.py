@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,8 @@ STATE_FILE = "stack.json"
 NEEDED_BYTES = 300 * 2**20
 PREFERRED_PORTS = {"web_port": 8000, "flower_port": 5555, "redis_port": 6390}
 MAX_PORTS_TRIED = 200
+claims: dict[int, IO[str]] = {}
+"""The locks of the ports that this process has chosen."""
 
 
 class StackError(RuntimeError):
@@ -58,7 +61,7 @@ class StackState:
         for name, preferred in PREFERRED_PORTS.items():
             variable = name.upper()
             if port := configured.get(name, 0):
-                if not is_free(port):
+                if not claim(port):
                     raise StackError(
                         f"Port {port} ({variable}) is in use by another program. Stop that program or set {variable}."
                     )
@@ -66,7 +69,7 @@ class StackState:
                 continue
             last_port = getattr(self, name)
             taken = {getattr(self, server) for server in PREFERRED_PORTS if server != name}
-            if last_port and is_free(last_port):
+            if last_port and claim(last_port):
                 continue
             setattr(self, name, find_free_port(preferred, taken))
             if last_port:
@@ -76,8 +79,33 @@ class StackState:
         return messages
 
 
+def claim(port: int) -> bool:
+    """
+    Return whether *port* is free, and keep other stacks of this machine from choosing it until this process ends.
+
+    A server uses its port seconds after it was chosen, and the web server shares a port with any other that starts
+    (SO_REUSEPORT). So of two clones that start at once, both would answer the requests of each.
+    """
+    if not is_free(port):
+        return False
+    if port in claims:
+        return True
+    path = Path(tempfile.gettempdir(), f"recsys-port-{port}.lock")
+    try:
+        lock = path.open("a")
+    except PermissionError:  # of another user's stack: its servers, once started, are found by `is_free`
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return False
+    claims[port] = lock
+    return True
+
+
 def is_free(port: int) -> bool:
-    """Return whether *port* of the loopback interface is free."""
+    """Return whether no server uses *port* of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -90,7 +118,7 @@ def is_free(port: int) -> bool:
 def find_free_port(first: int, taken: set[int]) -> int:
     """Return the first free port at or above *first* that is not in *taken*. Raises `StackError` if there is none."""
     for port in range(first, first + MAX_PORTS_TRIED):
-        if port not in taken and is_free(port):
+        if port not in taken and claim(port):
             return port
     raise StackError(
         f"No port from {first} to {first + MAX_PORTS_TRIED - 1} is free. Stop a program that uses one of them."

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -87,6 +88,30 @@ def test_the_ports_of_the_last_run_are_used_again_unless_another_program_uses_th
     (message,) = ports.choose_ports({})
     assert message == f"Port {used_port} is in use by another program. Using {ports.flower_port} as FLOWER_PORT."
     assert ports.flower_port != used_port
+
+
+def test_a_port_that_another_stack_has_chosen_is_skipped_until_that_stack_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
+    port = find_free_port(20_000, set())
+    code = f"from recsys_project.stack.state import find_free_port; print(find_free_port({port}, set()))"
+
+    def choose_elsewhere():
+        env = os.environ | {"TMPDIR": str(tmp_path)}
+        return int(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout)
+
+    assert choose_elsewhere() > port
+    state.claims.pop(port).close()
+    assert choose_elsewhere() == port
+
+
+def test_a_lock_of_another_user_is_no_obstacle(tmp_path, monkeypatch):
+    monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(state.Path, "open", refuse)
+    assert state.claim(find_free_port(21_000, set()))
 
 
 def test_a_taken_port_is_skipped_and_no_free_port_is_an_error(used_port):
