@@ -6,7 +6,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.utils.functional import SimpleLazyObject
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -50,9 +49,5 @@ class StaffSession(SessionAuthentication):
     """The session of the admin."""
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
-        """Return the session's user. Without the cookie of a session there is none, and the user is not looked up."""
-        is_user_unread = isinstance(getattr(request._request, "user", None), SimpleLazyObject)
-        if is_user_unread and settings.SESSION_COOKIE_NAME not in request.COOKIES:
-            return None
-        user: tuple[Any, None] | None = super().authenticate(request)
-        return user
+        """Return the session's user. Without the cookie of a session nobody is signed in, and no user is looked up."""
+        return super().authenticate(request) if settings.SESSION_COOKIE_NAME in request.COOKIES else None

@@ -469,7 +469,7 @@ NOT_RUN = {
     "handle": "a command of the operator: one statement",
     **dict.fromkeys(("create_roles", "install_triggers", "invalidate_all_processes"), "runs at a deployment"),
     **dict.fromkeys(("train", "publish_model", "fail_model", "store_arrays"), "writes rows of its own"),
-    **dict.fromkeys(("save_analysis", "store_evaluation"), "adds rows"),
+    **dict.fromkeys(("save_analysis", "store_evaluation", "record_export"), "adds rows"),
     **dict.fromkeys(("check_page", "rebuild_slate", "store_vectors", "rank_cases"), "writes to a cache, copy or file"),
     **dict.fromkeys(("archive_model_vectors", "trim_change_log"), "deletes what nobody changes"),
     **dict.fromkeys(("renew", "create_engines", "reindex", "sync_space"), "one statement"),
