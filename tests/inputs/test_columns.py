@@ -36,6 +36,7 @@ UNTYPED = {
     "MembersQuery": {"prefix"},
     "FeedQuery": {"feed", "cursor"},
     "FollowRequestsQuery": {"direction", "cursor"},
+    "InteractionsQuery": {"cursor"},
     "JobsQuery": {"kind", "state"},
     "JobOptions": {"priority"},
     "JobBody": {"kind", "params", "priority"},
