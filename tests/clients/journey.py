@@ -15,7 +15,7 @@ from recsys_client.api.jobs import read_job, submit_job
 from recsys_client.api.members import upsert_members
 from recsys_client.api.posts import upsert_posts
 from recsys_client.models import (
-    EventInKindEnum,
+    InteractionKind,
     EventInRequest,
     EventResultsOut,
     EventsBodyRequest,
@@ -99,7 +99,7 @@ def main(url: str, key: str) -> None:
     first = wait_for(lambda: read_full_page(api))
     second = read_page(api, first.next_cursor)
     post_id = first.picks[0].post.id
-    event = EventInRequest(event_id="py-1", member_id=MEMBER, post_id=post_id, kind=EventInKindEnum.LIKE)
+    event = EventInRequest(event_id="py-1", member_id=MEMBER, post_id=post_id, kind=InteractionKind.LIKE)
     event_results = record_interactions.sync(client=api, body=EventsBodyRequest([event]))
     assert isinstance(event_results, EventResultsOut), event_results
     assert isinstance(mark_seen.sync(MEMBER, client=api, body=SeenPostsBodyRequest([post_id])), SeenPostsOut)
