@@ -15,11 +15,11 @@ from recsys_client.api.jobs import read_job, submit_job
 from recsys_client.api.members import upsert_members
 from recsys_client.api.posts import upsert_posts
 from recsys_client.models import (
-    InteractionKind,
     EventInRequest,
     EventResultsOut,
     EventsBodyRequest,
     ExplanationOut,
+    InteractionKind,
     ItemResultsOut,
     JobBodyRequest,
     JobBodyRequestParams,
