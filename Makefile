@@ -42,8 +42,8 @@ spark: setup-dev ## Install Spark for the training on several machines into var/
 docs: setup var/site/docs/index.html ## Build the documentation's site, which the service serves at /docs/
 
 # Sphinx has an environment of its own, so that the service's environment contains the service's packages only.
-var/site/docs/index.html: $(wildcard docs/*.md docs/decisions/*.md docs/*/*.html docs/*/*.js) docs/conf.py docs/index.rst requirements/docs.txt
-	@.venv/bin/uv venv -q --allow-existing var/sphinx
+var/site/docs/index.html: $(wildcard docs/*.md docs/decisions/*.md docs/*/*.html docs/*/*.js docs/images/*) docs/conf.py docs/index.rst requirements/docs.txt
+	@.venv/bin/uv venv -q --allow-existing --python $(PY) var/sphinx
 	@.venv/bin/uv pip sync -q --require-hashes --python var/sphinx/bin/python requirements/docs.txt
 	@var/sphinx/bin/python -m sphinx -W --keep-going -q docs var/site/docs
 
