@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -48,7 +47,7 @@ class Supervised:
         user: str | None = None,
     ) -> None:
         self.log, self.own_ends, self.is_expected_to_end = log, 0, False
-        self._command, self._cwd, self._env, self._user = [str(word) for word in command], cwd, env, user
+        self._command, self._cwd, self._env, self.user = [str(word) for word in command], cwd, env, user
         self._ended_at: float | None = None
         self.start()
 
@@ -63,7 +62,7 @@ class Supervised:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                user=self._user,
+                user=self.user,
             )
 
     def watch(self, now: float) -> None:
@@ -218,9 +217,9 @@ class Deployment:
             yield
             self.clock.write_text("0")
         elif fault.kind == plan.FILL_DISK:
-            self._limit_files(FULL_BYTES)
+            self._limit_files(str(FULL_BYTES))
             yield
-            self._limit_files(resource.RLIM_INFINITY)
+            self._limit_files("unlimited")
         else:
             with self._redis() as client:
                 self._disturb_redis(client, fault.kind)
@@ -236,13 +235,19 @@ class Deployment:
             assert kind == plan.REFUSE_WRITES, kind
             client.config_set("min-replicas-to-write", 1)
 
-    def _limit_files(self, size: int) -> None:
-        """Limit the size of the files that the processes with the database's files may write."""
+    def _limit_files(self, size: str) -> None:
+        """
+        Limit the size of the files that the processes with the database's files may write.
+
+        PostgreSQL runs as another user. Root in a container may lack the capability to limit other users' processes, so
+        the limit is set as that user, by a program.
+        """
         for name, server in self.processes.items():
             if name == "postgres" or (self.database == "sqlite" and name != "redis"):
                 for process in server.family():
-                    with contextlib.suppress(ProcessLookupError):
-                        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+                    command = ["prlimit", f"--pid={process.pid}", f"--fsize={size}:"]
+                    result = subprocess.run(command, user=server.user, capture_output=True, text=True, check=False)
+                    assert result.returncode == 0 or not process.is_running(), result.stderr
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
