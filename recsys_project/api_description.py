@@ -20,6 +20,7 @@ TAGS = {
     "policies": "The settings that rank feeds",
     "flags": "Feature flags, segments, rollouts and approvals",
     "experiments": "Experiments and their results",
+    "product": "Whether recommendations are any good",
     "ofrep": "Flag evaluation by the OpenFeature Remote Evaluation Protocol",
     "access": "Tokens of members",
 }

@@ -109,7 +109,7 @@ class RankingPolicyAdmin(BaseAdmin):
             for message in messages_of_field
         ]
         names = [name.strip() for name in request.POST.get("preview_members", "").split(",") if name.strip()]
-        context: dict[str, Any] = {"errors": errors, "max_previews": MAX_PREVIEWS}
+        context: dict[str, Any] = {"errors": errors}
         if not errors:
             policy = Policy.from_settings(form.settings())
             context["previews"] = preview_policy(
@@ -122,7 +122,7 @@ class RankingPolicyAdmin(BaseAdmin):
     def changed_settings(self, policy: RankingPolicy) -> str:
         """Return the names of the settings that differ from the previous version."""
         previous = find_previous_version(policy)
-        return ", ".join(name for name, *_ in compare_settings(previous, policy)) if previous else ""
+        return ", ".join(name for name, *_ in compare_versions(previous, policy)) if previous else ""
 
     @admin.display(description="Differences to the previous version")
     def differences_to_previous(self, policy: RankingPolicy) -> str:
@@ -178,10 +178,8 @@ def to_key(text: str) -> int:
 def list_differences(variant: str, policy: Policy) -> list[tuple[str, object, object]]:
     """Return the label and both values of each setting in which *policy* differs from the active version."""
     active = RankingPolicy.objects.filter(variant=variant, is_active=True).first()
-    served = asdict(Policy.from_stored(active.settings) if active else Policy())
-    return [
-        (label_setting(name), served[name], value) for name, value in asdict(policy).items() if value != served[name]
-    ]
+    served = Policy.from_stored(active.settings) if active else Policy()
+    return [(label_setting(name), before, after) for name, before, after in compare_settings(served, policy)]
 
 
 def find_previous_version(policy: RankingPolicy) -> RankingPolicy | None:
@@ -189,15 +187,20 @@ def find_previous_version(policy: RankingPolicy) -> RankingPolicy | None:
     return RankingPolicy.objects.filter(variant=policy.variant, version__lt=policy.version).first()
 
 
-def compare_settings(before: RankingPolicy, after: RankingPolicy) -> list[tuple[str, object, object]]:
-    """Return the name and both values of each setting that differs. A missing setting has its default."""
-    old, new = (asdict(Policy.from_stored(policy.settings)) for policy in (before, after))
+def compare_versions(before: RankingPolicy, after: RankingPolicy) -> list[tuple[str, object, object]]:
+    """Return the name and both values of each setting that differs. A missing setting has its neutral value."""
+    return compare_settings(Policy.from_stored(before.settings), Policy.from_stored(after.settings))
+
+
+def compare_settings(before: Policy, after: Policy) -> list[tuple[str, object, object]]:
+    """Return the name and both values of each setting that differs."""
+    old, new = asdict(before), asdict(after)
     return [(name, old[name], new[name]) for name in old if old[name] != new[name]]
 
 
 def render_differences(before: RankingPolicy, after: RankingPolicy) -> str:
     """Return the differences as an HTML table."""
-    rows = compare_settings(before, after)
+    rows = compare_versions(before, after)
     if not rows:
         return f"No differences to {before}."
     head = format_html("<tr><th>setting</th><th>{}</th><th>{}</th></tr>", f"v{before.version}", f"v{after.version}")

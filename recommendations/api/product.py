@@ -125,7 +125,7 @@ class ProductReportView(APIView):
         responses={200: ProductReportOut},
         operation_id="read_product_report",
         summary="Read whether recommendations are any good",
-        tags=["experiments"],
+        tags=["product"],
     )
     @takes(query=ProductReportQuery())
     def get(self, request: Request) -> Response:

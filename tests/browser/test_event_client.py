@@ -126,4 +126,4 @@ def test_an_expired_token_loses_no_event(page):
     page.evaluate("window.expired = start({ getToken: () => 'expired' })")
     page.evaluate("expired.record('like', { postId: 'p1' })")
     page.evaluate("expired.flush()")
-    assert page.evaluate("expired.waiting") == 1 and not kinds()
+    assert page.evaluate("[expired.waiting, problems.length, problems[0].status]") == [1, 1, 401] and not kinds()

@@ -177,7 +177,7 @@ def test_a_copied_or_saved_old_version_ranks_as_before(release):
     copy = policies.copy_version(old)
     policies.activate_policy(copy)
     assert read_active("control") == (before | {"sparkle": 0.0, "sparkle_cap": 100}, 2)
-    assert admin.policies.compare_settings(old, copy) == []
+    assert admin.policies.compare_versions(old, copy) == []
     assert "sparkle" not in RankingPolicy.objects.get(pk=old.pk).settings
 
 

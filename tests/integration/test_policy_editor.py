@@ -66,10 +66,10 @@ def test_without_a_choice_the_members_who_acted_last_are_shown(ann):
 
 def test_the_page_shows_feeds_differences_and_problems(ann, admin_client):
     url = reverse("admin:recommendations_rankingpolicy_preview")
-    page = admin_client.post(url, submitted(OLDEST_FIRST, preview_members="ann, nobody")).content.decode()
+    page = admin_client.post(url, submitted(OLDEST_FIRST, preview_members="ann, nobody, a\0b")).content.decode()
     assert "&lt;i&gt;bread&lt;/i&gt; 0" in page and "<i>bread" not in page
     assert "<tr><td>Recency</td><td>10.0</td><td>0.0</td></tr>" in page
-    assert "There is no member &#x27;nobody&#x27;" in page
+    assert "There is no member &#x27;nobody&#x27;" in page and page.count('class="problem"') == 2, "no id has a NUL"
     page = admin_client.post(url, submitted(BY_AGE)).content.decode()
     assert "No setting differs" in page and "<h3>ann</h3>" in page
     page = admin_client.post(url, submitted(BY_AGE, taste=11, variant="")).content.decode()

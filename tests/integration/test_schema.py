@@ -8,6 +8,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from recsys_project import schema_view
+from recsys_project.api_description import TAGS
 from recsys_project.code_samples import build_code_samples
 
 JSON = "application/vnd.oai.openapi+json"
@@ -90,6 +91,7 @@ def test_each_operation_has_samples_of_code_that_can_be_parsed():
     operations = [(*item, path) for path, methods in schema["paths"].items() for item in methods.items()]
     assert len(operations) > 50
     for method, operation, path in operations:
+        assert set(operation["tags"]) <= set(TAGS), "each group has a place and a description"
         samples = {sample["lang"]: sample["source"] for sample in operation["x-codeSamples"]}
         assert list(samples) == ["curl", "Python", "TypeScript"]
         compile(samples["Python"], path, "exec")

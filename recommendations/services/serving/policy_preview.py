@@ -11,6 +11,8 @@ from recommendations.models import Interaction
 from recommendations.services.errors import ServiceError
 from recommendations.services.serving.final_check import Pick
 from recommendations.services.serving.preview import preview_feed
+from values.problems import InvalidValueError
+from values.types import Id, read
 
 MAX_PREVIEWS = 3
 """Members of one preview. Each member's feed is ranked twice."""
@@ -56,11 +58,12 @@ def find_recent_members() -> list[str]:
 
 
 def preview_member(policy: Policy, variant: str, member_id: str, now: datetime) -> PolicyPreview:
-    """Return the preview of one member."""
+    """Return the preview of one member. *member_id* may be any text."""
     try:
+        member_id = read(Id, member_id)
         served = preview_feed(member_id=member_id, variant=variant, limit=PREVIEW_SIZE, now=now).picks
         previewed = preview_feed(member_id=member_id, variant=variant, policy=policy, limit=PREVIEW_SIZE, now=now).picks
-    except ServiceError as error:
+    except (ServiceError, InvalidValueError) as error:
         return PolicyPreview(member_id, problem=str(error))
     ranks = {pick.post.id: rank for rank, pick in enumerate(served)}
     marked = [

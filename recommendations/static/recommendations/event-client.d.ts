@@ -17,7 +17,7 @@ export interface EventClientOptions {
   flushMs?: number;
   /** Where events wait. Default: `localStorage`. */
   storage?: Storage;
-  /** Receives the problem (RFC 9457) of each event, or request, that the service refused for good. */
+  /** Receives the problem (RFC 9457) of each event, or request, that the service refused for good, and of a refused token. */
   onProblem?: (problem: { status: number; code?: string; detail?: string }) => void;
 }
 

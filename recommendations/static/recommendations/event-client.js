@@ -13,6 +13,8 @@ const MAX_WAITING = 2000;
 const FIRST_RETRY_MS = 5000;
 const LAST_RETRY_MS = 5 * 60 * 1000;
 
+const readProblem = (response) => response.json().catch(() => ({ status: response.status }));
+
 export class EventClient {
   #options;
   #hasConsent;
@@ -176,7 +178,7 @@ export class EventClient {
     if (!response) return false;
     const isRefused = response.status >= 400 && response.status < 500 && ![401, 403, 408, 429].includes(response.status);
     if (!response.ok && !isRefused) return this.#wait(response);
-    const content = await response.json().catch(() => ({ status: response.status }));
+    const content = await readProblem(response);
     const problems = isRefused ? [content] : (content.results ?? []).map((result) => result.problem).filter(Boolean);
     problems.forEach(this.#options.onProblem);
     this.#retryMs = FIRST_RETRY_MS;
@@ -200,7 +202,9 @@ export class EventClient {
     }
   }
 
-  #wait(response) {
+  // Keeps what waits for the next attempt. A token that is refused is reported: perhaps it lacks the scope.
+  async #wait(response) {
+    if ([401, 403].includes(response.status)) this.#options.onProblem(await readProblem(response));
     const seconds = Number(response.headers.get("Retry-After"));
     this.#retryMs = seconds > 0 ? 1000 * seconds : Math.min(2 * this.#retryMs, LAST_RETRY_MS);
     return false;
