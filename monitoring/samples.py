@@ -82,21 +82,28 @@ class Sample:
 
 
 class Sampler:
-    """Takes the samples of this process: has the counts of the last sample and the time when the next is due."""
+    """Takes the samples of this process: has the counts and the time of the last sample."""
 
     def __init__(self) -> None:
-        self._due_at = 0.0
+        self._tried_at = float("-inf")
         self._busy = threading.Lock()
         self._last_counts: dict[MetricKey, float] = {}
 
     def sample_if_due(self, kind: str) -> None:
-        """Store a sample if one is due. Errors are logged, so that they never affect the request or task."""
-        if monotonic() < self._due_at or not self._busy.acquire(blocking=False):
+        """
+        Store a sample if one is due. Errors are logged, so that they never affect the request or task.
+
+        The next sample includes the increments of one that Redis did not store.
+        """
+        interval = settings.ENV.performance_monitoring_interval / 1000
+        if monotonic() - self._tried_at < interval or not self._busy.acquire(blocking=False):
             return
+        stored_counts = self._last_counts
         try:
-            self._due_at = monotonic() + settings.ENV.performance_monitoring_interval / 1000
+            self._tried_at = monotonic()
             store_sample(self.take_sample(kind, clock.now().timestamp()))
         except RedisError as error:
+            self._last_counts = stored_counts
             log.warning("sample_not_stored", extra={"problem": type(error).__name__})
         except Exception:
             log.exception("sample_failed")

@@ -1,5 +1,6 @@
 """Samples of processes: stored once per interval, added up correctly, and without effect on requests."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ import redis
 from django.conf import settings
 
 from monitoring import doctor, metrics, sample_gauges, samples
+from monitoring.dependencies import reset_dependencies
 from monitoring.doctor import Verdict
 from monitoring.samples import Sample, Sampler
 
@@ -70,6 +72,29 @@ def test_a_process_samples_once_per_interval_and_survives_a_missing_redis(stream
     assert "sample_not_stored" in caplog.text
 
 
+def test_a_shorter_interval_applies_at_once(stream, monkeypatch):
+    sampler = Sampler()
+    sampler.sample_if_due("web")
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"performance_monitoring_interval": 1}))
+    time.sleep(0.002)
+    sampler.sample_if_due("web")
+    assert len(samples.load_samples(datetime.now(UTC), HOUR)) == 2
+
+
+def test_the_increments_of_a_sample_that_redis_did_not_store_are_in_the_next_one(stream, monkeypatch):
+    sampler = Sampler()
+    sampler.sample_if_due("web")
+    metrics.CACHE_REQUESTS.labels("unstored", "hit").inc(3)
+    working = settings.ENV.model_copy(update={"performance_monitoring_interval": 1})
+    for url in ("redis://127.0.0.1:1/1", working.cache_redis_url):
+        monkeypatch.setattr(settings, "ENV", working.model_copy(update={"cache_redis_url": url}))
+        time.sleep(0.002)
+        sampler.sample_if_due("web")
+    reset_dependencies()
+    loaded = samples.load_samples(datetime.now(UTC), HOUR)
+    assert samples.sum_increments(loaded, "recsys_cache_requests_total", "cache")["unstored",] == 3
+
+
 def test_a_sample_that_cannot_be_taken_is_logged_and_the_next_one_is_stored(stream, monkeypatch, caplog):
     """A bug in the sampling must not fail the request."""
     sampler = Sampler()
@@ -77,7 +102,7 @@ def test_a_sample_that_cannot_be_taken_is_logged_and_the_next_one_is_stored(stre
         patch.setattr(samples, "_observers", [lambda: 1 // 0])
         sampler.sample_if_due("web")
     assert "sample_failed" in caplog.text
-    sampler._due_at = 0.0
+    sampler._tried_at = float("-inf")
     sampler.sample_if_due("web")
     assert len(samples.load_samples(datetime.now(UTC), HOUR)) == 1
 
