@@ -220,6 +220,12 @@ class Policy:
     year_popularity: float = ranged_field(
         0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
     )
+    newcomer_popularity: float = ranged_field(
+        0.4,
+        0,
+        10,
+        "Further weight of the popularity of all time for a viewer without likes. Divided by (1 + n)² after n likes.",
+    )
     trend: float = ranged_field(
         0.5, 0, 10, "Weight of the popularity of the post in the last hour, day and week, relative to other posts."
     )
@@ -600,6 +606,8 @@ class Query:
     """By tag id."""
     kind_affinity: Affinity = field(default_factory=Affinity)
     """By kind id."""
+    like_count: int = 0
+    """How many posts the viewer liked, at most as many as their reaction history has."""
     post_fatigue: Affinity = field(default_factory=Affinity)
     """The fatigue of recently served posts, 0 to 1."""
     item_weights: Affinity = field(default_factory=Affinity)

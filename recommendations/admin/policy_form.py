@@ -32,6 +32,7 @@ SETTING_GROUPS = {
     "Popularity and age": [
         "popularity",
         "year_popularity",
+        "newcomer_popularity",
         "trend",
         "quality",
         "recency",

@@ -197,10 +197,13 @@ def insert_batch_by_key(
     cursor: CursorWrapper, model: type[models.Model], columns: str, rows: list[tuple[Any, ...]], key: Sequence[str]
 ) -> set[object]:
     """Insert *rows* and return the values of the *key* columns in those that were inserted."""
-    table, key_columns = quote_table(model), ", ".join(map(connection.ops.quote_name, key))
+    table = quote_table(model)
     if connection.vendor == "postgresql":
+        key_columns = ", ".join(map(connection.ops.quote_name, key))
         return set(insert_returning(cursor, table, columns, rows, key_columns))
-    # SQLite has one writer, which this transaction is: rows with greater primary keys than before are new.
+    # SQLite has one writer, which this transaction is: rows with greater primary keys than before are new. The driver
+    # would convert a time column to a datetime, which is not the text in *rows*; it does not convert an expression.
+    key_columns = ", ".join(f"+{connection.ops.quote_name(name)}" for name in key)
     pk = connection.ops.quote_name(str(model._meta.pk.column))
     cursor.execute(f"SELECT ifnull(max({pk}), 0) FROM {table}")
     (last_pk,) = cursor.fetchone()

@@ -8,7 +8,7 @@ on sampled posts order systems differently (Krichene and Rendle 2020, "On Sample
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ LIST_LENGTH = 10
 PAGE_LENGTH = 20
 """Posts of a first page: a scale is the score of the last of them."""
 CASES_PER_BATCH = 256
+SCORES_PER_BATCH = 2**25
+"""Scores of a batch of cases: 256 MB as float64, however many posts there are. Changes the memory and the time."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,18 @@ def to_matrix(table: ItemWeightTable, post_ids: Int64Array) -> sparse.csr_matrix
 
 def score_cases(likes: Likes, members: Int32Array, weights: sparse.csr_matrix) -> Iterator[tuple[slice, Float64Array]]:
     """Yield batches of cases with their scores (b, p); -inf for a post that the member liked."""
-    for start in range(0, len(members), CASES_PER_BATCH):
-        liked = likes.matrix[members[start : start + CASES_PER_BATCH]]
+    for at in split_cases(len(members), len(likes.post_ids)):
+        liked = likes.matrix[members[at]]
         scores = (liked @ weights).toarray()
         scores[liked.nonzero()] = -np.inf
-        yield slice(start, start + len(scores)), scores
+        yield at, scores
+
+
+def split_cases(cases: int, posts: int) -> Iterator[slice]:
+    """Yield batches of *cases*, each of which may have a score for each of *posts*."""
+    length = max(min(CASES_PER_BATCH, SCORES_PER_BATCH // max(posts, 1)), 1)
+    for start in range(0, cases, length):
+        yield slice(start, min(start + length, cases))
 
 
 def rank_targets(cases: HeldOut, weights: sparse.csr_matrix) -> Int64Array:
@@ -103,8 +112,7 @@ def rank_targets_by_likes(cases: HeldOut) -> Int64Array:
     matrix = cases.train.matrix
     counts = np.asarray(matrix.sum(axis=0))
     places = np.zeros(len(cases), np.int64)
-    for start in range(0, len(cases), CASES_PER_BATCH):
-        at = slice(start, start + CASES_PER_BATCH)
+    for at in split_cases(len(cases), len(cases.train.post_ids)):
         scores = np.repeat(counts, len(cases.members[at]), axis=0)
         scores[matrix[cases.members[at]].nonzero()] = -np.inf
         places[at] = find_places(scores, cases.posts[at])
@@ -135,9 +143,15 @@ def compute_scale(likes: Likes, members: Int32Array, table: ItemWeightTable) -> 
     It is the mean over *members* (c,) of the `PAGE_LENGTH`-th highest score among the posts that they did not like, or
     1 if that is not above 0: a score is divided by it.
     """
+    weights = to_matrix(table, likes.post_ids)
+    return mean_last_of_page(scores for _, scores in score_cases(likes, members, weights))
+
+
+def mean_last_of_page(batches: Iterable[Float64Array]) -> float:
+    """Return the mean `PAGE_LENGTH`-th highest score of the rows of *batches* (b, p), or 1 if it is not above 0."""
     lasts = [np.zeros(0)]
-    count = min(PAGE_LENGTH, len(likes.post_ids))
-    for _, scores in score_cases(likes, members, to_matrix(table, likes.post_ids)):
+    for scores in batches:
+        count = min(PAGE_LENGTH, scores.shape[1])
         lasts.append(np.partition(scores, -count, axis=1)[:, -count])
     values = np.concatenate(lasts)
     values = values[np.isfinite(values)]

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 from tests.faults import plan
@@ -19,7 +20,7 @@ from tests.faults.history import History, InjectedFault, Outcome
 from tests.faults.traffic import Clients
 
 WORK_SECONDS = float(os.environ.get("FAULT_WORK_SECONDS", "300"))
-"""How long the remaining work may take after the last fault."""
+"""After the last fault, the remaining work must become less within this time, again and again, until none is left."""
 WARM_UP_SECONDS = 5
 
 
@@ -74,7 +75,7 @@ def run_faults(
         clients.stop()
         stopped = time.monotonic()
         report("waiting for the remaining work")
-        wait_for(lambda: not rows.count_open_work(), WORK_SECONDS)
+        wait_for_work(rows)
         history = clients.history
         history.marks, history.final = rows.read_marks(), rows.read_final()
         learned = rows.read_learned_times()
@@ -82,6 +83,16 @@ def run_faults(
         write_history(history, folder / "history.txt")
         work_seconds = time.monotonic() - stopped
         return Run(database, seed, history, check_history(history), service.own_ends(), work_seconds)
+
+
+def wait_for_work(rows: Database) -> None:
+    """Wait until no work is left, as long as it becomes less: a slow machine needs long for what it has accepted."""
+
+    def has_less_work_than(count: int) -> bool:
+        return rows.count_open_work() < count
+
+    while (remaining := rows.count_open_work()) and wait_for(partial(has_less_work_than, remaining), WORK_SECONDS):
+        pass
 
 
 def write_history(history: History, path: Path) -> None:

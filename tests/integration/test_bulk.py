@@ -1,13 +1,13 @@
 """Bulk insertion stores the same values as the ORM: each type of field is read back unchanged."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import uuid4
 
 import numpy as np
 import pytest
 from django.db import IntegrityError, transaction
 
-from recommendations.models import Interaction, Member, Post, PostEmbedding
+from recommendations.models import Interaction, Member, Post, PostEmbedding, ServedPage
 from recommendations.stores import bulk
 from recommendations.stores.bulk import insert_columns, insert_new_rows
 
@@ -99,6 +99,23 @@ def test_the_mask_of_new_rows_excludes_existing_keys_and_all_but_the_first_of_eq
     assert insert_new_rows(Member, {name: [] for name in columns}, {"changed_at": NOW}, key=("external_id",)).shape == (
         0,
     )
+
+
+@pytest.mark.parametrize("moment", [NOW, NOW.replace(microsecond=0), NOW.astimezone(timezone(timedelta(hours=2)))])
+def test_new_rows_are_known_by_ids_numbers_and_times(moment):
+    (ann,) = members(1)
+    requests = [uuid4() for _ in range(3)]
+    columns = {
+        "member_id": [ann.pk] * 3,
+        "request_id": requests,
+        "offset": [0, 5, 5],
+        "post_ids": [b"12345678"] * 3,
+        "created_at": [moment] * 3,
+    }
+    key = ("request_id", "offset", "created_at")
+    stored = {name: values[1:2] for name, values in columns.items()}
+    assert insert_new_rows(ServedPage, stored, {}, key=key).tolist() == [True]
+    assert insert_new_rows(ServedPage, columns, {}, key=key).tolist() == [True, False, True]
 
 
 def test_other_constraint_violations_raise_an_error():

@@ -9,15 +9,17 @@ from uuid import uuid4
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
+from django import db as database
 from django.db import connection
 from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
+from redis import RedisError
 
 from monitoring.dependencies import reset_dependencies
 from recommendations import task_queue, tasks
 from recommendations.models import Job, JobChunk, JobFailure, Post
 from recommendations.services import wiring, work
-from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
+from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownJob, UnknownMember
 from recommendations.services.extensions import jobs as job_kinds
 from tests import factories
 from tests.factories import NOW
@@ -286,11 +288,36 @@ def test_a_failed_item_is_listed_and_does_not_fail_its_chunk(members, monkeypatc
     assert view.errors == [{"item_id": members[1].pk, "problem": "RuntimeError: no luck"}]
 
 
+SERVER_ERRORS = (
+    database.OperationalError("disk I/O error"),
+    database.InterfaceError("connection already closed"),
+    RedisError("READONLY"),
+    FactsUnavailable("The viewer's facts cannot be read now."),
+)
+
+
+@pytest.mark.parametrize("error", SERVER_ERRORS, ids=lambda error: type(error).__name__)
+def test_no_item_fails_because_a_server_did_not_answer_for_a_while(members, monkeypatch, error):
+    rebuild_slate, failures = job_kinds.rebuild_slate, [error]
+
+    def fail_once(member_pk, feed, now):
+        if failures:
+            raise failures.pop()
+        rebuild_slate(member_pk, feed, now)
+
+    monkeypatch.setattr(job_kinds, "rebuild_slate", fail_once)
+    job = submit()
+    run_waiting_chunks(job)
+    view = state(job)
+    assert (view.state, view.done, view.failed, view.errors) == ("done", 5, 0, [])
+    assert not failures
+
+
 def run_waiting_chunks(job):
     """Process the chunks of a job until none is queued, as workers do."""
     queued = JobChunk.objects.filter(job=job.id, state="queued")
     while number := queued.order_by("-number").values_list("number", flat=True)[:1]:
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, *map(type, SERVER_ERRORS)):
             run(job, number[0], LATER)
 
 

@@ -610,6 +610,16 @@ def test_the_command_says_why_a_model_was_not_trained_or_not_activated(platform,
         call_command("train")
 
 
+def test_the_scale_of_item_weights_contains_their_factor(platform, monkeypatch):
+    train()
+    plain = TrainedModel.objects.latest("pk")
+    monkeypatch.setattr(training, "find_item_factor", lambda cases, weights, min_members: 4.0)
+    train(now=NOW + timedelta(hours=1))
+    counted_more = TrainedModel.objects.latest("pk")
+    assert (plain.metrics["factor"], counted_more.metrics["factor"]) == (1, 4)
+    assert counted_more.scales[KIND] == plain.scales[KIND] / 4
+
+
 def test_the_scales_of_co_likes_are_measured_once_enough_members_have_a_page_of_them(few_members, monkeypatch):
     monkeypatch.setattr(co_like_scales, "MIN_PAGES", 30)
     posts, rng = factories.posts(factories.member("author"), 60), np.random.default_rng(5)

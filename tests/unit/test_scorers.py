@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from uuid import UUID
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from recommendations.pipeline.scorers.score_parts import (
     ExplorationBonus,
     Fatigue,
     FollowedAuthor,
+    NewcomerPopularity,
     Popularity,
     Quality,
     Recency,
@@ -57,6 +59,12 @@ def test_popularity_and_trend_are_those_of_the_catalogue():
     assert Popularity()(QUERY, posts).tolist() == [0, 0.5, 1]
     assert YearPopularity()(QUERY, posts).tolist() == [0, 1, 0]
     assert Trend()(QUERY, posts).tolist() == [0.25, 0, 1]
+
+
+@pytest.mark.parametrize(("likes", "expected"), [(0, [0, 0.5, 1]), (1, [0, 0.125, 0.25]), (9, [0, 0.005, 0.01])])
+def test_popularity_counts_more_while_the_viewer_has_liked_little(likes, expected):
+    posts = candidates(popularity=np.array([0, 0.5, 1], np.float32))
+    assert NewcomerPopularity()(replace(QUERY, like_count=likes), posts).tolist() == pytest.approx(expected)
 
 
 def test_follow_is_1_for_authors_whom_the_viewer_follows():

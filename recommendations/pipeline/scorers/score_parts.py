@@ -45,6 +45,22 @@ class YearPopularity:
 
 
 @dataclass(frozen=True)
+class NewcomerPopularity:
+    """
+    The popularity of all time, divided by (1 + n)² for a viewer with n likes.
+
+    Interests that a few views suggest find less than popularity does, and co-likes need a like. docs/evaluation.md has
+    the figures.
+    """
+
+    name: str = field(default="newcomer_popularity", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return candidates.popularity / np.float32((1 + query.like_count) ** 2)
+
+
+@dataclass(frozen=True)
 class Trend:
     """The popularity of the last hour, day and week, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
 

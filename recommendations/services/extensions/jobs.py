@@ -12,10 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
+from redis import RedisError
 
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services import invalidate, wiring, work
+from recommendations.services.errors import FactsUnavailable
 from recommendations.services.learning import learn
 from recommendations.services.members import erasure, export
 from recommendations.services.serving.refresh import rebuild_slate
@@ -29,13 +32,17 @@ log = logging.getLogger(__name__)
 def process_each(
     items: Iterable[Any], process: Callable[[Any], object], item_id: Callable[[Any], int]
 ) -> list[dict[str, Any]]:
-    """Process every item. An item that fails is logged and returned with its error; the others go on."""
+    """
+    Process every item. An item that fails is logged and returned with its error; the others go on.
+
+    Raises the error of a server that does not answer: it is not the item's, so the chunk is tried again.
+    """
     errors = []
     for item in items:
         try:
             process(item)
-        except SoftTimeLimitExceeded:
-            raise  # the time of the whole chunk is over
+        except (SoftTimeLimitExceeded, FactsUnavailable, InterfaceError, OperationalError, RedisError):
+            raise  # the first: the time of the whole chunk is over
         except Exception as error:
             log.exception("job_item_failed", extra={"member_id": item_id(item)})
             errors.append({"item_id": item_id(item), "problem": f"{type(error).__name__}: {error}"})

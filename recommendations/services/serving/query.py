@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import uuid4
 
+import numpy as np
 from django.conf import settings
 from django.db import DatabaseError
 from openfeature import api
@@ -247,6 +248,7 @@ def add_history(query: Query, viewer: Viewer, history: ViewerHistory, fatigue: A
         author_affinity=taste.author_affinity,
         topic_affinity=taste.topic_affinity,
         kind_affinity=taste.kind_affinity,
+        like_count=int(np.count_nonzero(history.reactions > 0)),
         post_fatigue=fatigue,
     )
     return score_reactions(history.reactions).add_to(query)

@@ -49,6 +49,7 @@ from recommendations.services.training.trained_models import (
 from recommendations.stores.trained_models import ModelArrayError, read_item_weights, store_arrays
 from recommendations.training import held_out
 from recommendations.training.held_out import HeldOut, hold_out
+from recommendations.training.item_weight_factor import find_item_factor
 from recommendations.training.item_weights import ItemWeightSettings, train_item_weights
 from recommendations.training.likes import Likes
 
@@ -128,7 +129,7 @@ def run_training(model: TrainedModel, training: ItemWeightSettings, progress: Pr
     )
     model.metrics, model.problem = measure(model, cases, training, progress)
     table = train_table(likes, training, "training on all likes", progress)
-    model.scales = {model.kind: held_out.compute_scale(likes, cases.members, table)}
+    model.scales = {model.kind: held_out.compute_scale(likes, cases.members, table) / model.metrics["factor"]}
     model.scales |= measure_co_like_scales(likes, cases.members)
     return table
 
@@ -181,10 +182,12 @@ def measure(
 ) -> tuple[dict[str, Any], str]:
     """Return the metrics of a table with these settings on *cases*, and why it must not become active, or ''."""
     table = train_table(cases.train, training, "training without held-out likes", progress)
-    places = held_out.rank_targets(cases, held_out.to_matrix(table, cases.train.post_ids))
+    weights = held_out.to_matrix(table, cases.train.post_ids)
+    places = held_out.rank_targets(cases, weights)
     by_likes = held_out.rank_targets_by_likes(cases)
     versus_likes = compare(places, by_likes)
     metrics: dict[str, Any] = {"cases": len(cases)} | summarize(places)
+    metrics["factor"] = find_item_factor(cases, weights, min_members=training.min_members)
     metrics["popularity"] = summarize(by_likes) | describe(versus_likes)
     problems = ["It is worse than ranking by the number of likes."] if versus_likes.high < 0 else []
     if model.parent is not None:
