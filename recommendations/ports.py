@@ -208,8 +208,12 @@ class PostFacts(Protocol):
 class ColdPosts(Protocol):
     """Reads the facts of non-resident posts."""
 
-    def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
-        """Return the posts in this order, with their facts and similarity. A deleted post stays `UNKNOWN`."""
+    def read(self, post_ids: Int64Array, interests: Interests, wanted_tag_ids: Int32Array) -> Candidates:
+        """
+        Return the posts in this order, with their facts and similarity. A deleted post stays `UNKNOWN`.
+
+        A post has `TAGS_PER_POST` tags, among them one of *wanted_tag_ids* if it has any of these.
+        """
         ...
 
 
