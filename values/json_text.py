@@ -7,10 +7,29 @@ from typing import Any, Never
 
 from values.problems import quote_value
 
+MAX_DIGITS = 400
+"""A longer whole number is read as infinity, which every type refuses: Python would refuse the text as a whole."""
+
+
+class StrictDecoder(json.JSONDecoder):
+    """Parses JSON as `parse_json` does, for code that takes the class of a decoder."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            parse_int=parse_whole_number,
+            parse_constant=refuse_constant,
+            object_pairs_hook=build_object_of_unique_names,
+        )
+
 
 def parse_json(text: str) -> Any:
     """Return the value. Raises `ValueError` for NaN and Infinity, and for an object that has a name twice."""
-    return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=build_object_of_unique_names)
+    return json.loads(text, cls=StrictDecoder)
+
+
+def parse_whole_number(digits: str) -> int | float:
+    """Return a whole number."""
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def refuse_constant(name: str) -> Never:
