@@ -17,7 +17,12 @@ RAW_PARAMETERS = ["%00", "%ED%A0%80", "%FF", *(quote(text) for text in PARAMETER
 
 @pytest.fixture(scope="module")
 def schema(server):
-    """Return the OpenAPI schema that the server serves."""
+    """Return the OpenAPI schema that the server serves. What the addresses of `fill` name exists."""
+    server.add_members("x")
+    server.add_posts("x", author_id="x")
+    for kind in ("flags", "segments"):
+        response = server.send("POST", f"/api/v1/{kind}", {"key": "x", "why": "x"}, credential=server.key)
+        assert response.status == 201, response.body
     return server.send("GET", "/api/schema/", headers={"Accept": "application/json"}).json()
 
 
