@@ -189,7 +189,7 @@ class PicturesBody(StrictSerializer):
     pictures = LimitedListField(child=PictureItem(), min_length=1, max_length=MAX_PICTURES)
 
 
-class RejectedItemOut(serializers.Serializer):
+class RejectedListItemOut(serializers.Serializer):
     """An item of a list that was rejected."""
 
     index = serializers.IntegerField(help_text="Its position in the list, from 0.")
@@ -201,7 +201,7 @@ class StoredVectorsOut(serializers.Serializer):
 
     stored = serializers.IntegerField()
     unknown_post_ids = serializers.ListField(child=serializers.CharField())
-    rejected = RejectedItemOut(many=True)
+    rejected = RejectedListItemOut(many=True)
 
 
 class ExplainQuery(StrictSerializer):
@@ -525,7 +525,7 @@ class SeenPostsOut(serializers.Serializer):
     """The number of posts that were marked as seen, and the ids that were rejected."""
 
     marked = serializers.IntegerField(help_text="Ids without a post that the member may see are not counted.")
-    rejected = RejectedItemOut(many=True)
+    rejected = RejectedListItemOut(many=True)
 
 
 class InteractionsQuery(StrictSerializer):

@@ -9,10 +9,23 @@ from graphql import GraphQLInputObjectType, GraphQLList, GraphQLNonNull, GraphQL
 from recommendations.graphql_api.schema import build_schema
 from tests.inputs.test_raw_bodies import fill
 
-VALUES = ["1e400", f"1{'0' * 400}", f"-1{'0' * 5000}", "9223372036854775808", "true", "[1]", '{"a": 1}', "null", "-0.0"]
-TEXTS = ["\0", "\ud800", "", " ", "NaN", "1_0", "\u0661", "\ufeff", "a" * 5000, "2026-05-31T24:00:00Z", "\udfff\ud800"]
-PARAMETERS = [text for text in TEXTS if text.isprintable()] + ["-1", "1e400", "9" * 400, "1.5"]
-RAW_PARAMETERS = ["%00", "%ED%A0%80", "%FF", *(quote(text) for text in PARAMETERS)]
+HUGE = f"1{'0' * 400}"
+VALUES = ["1e400", f"-1{'0' * 5000}", "9223372036854775808", "true", '{"a": 1}', "null", "-0.0"]
+TEXTS = ["", " ", "NaN", "1_0", "\u0661", "\ufeff", "a" * 5000, "2026-05-31T24:00:00Z", "\udfff\ud800"]
+FEW = [HUGE, "[1]", json.dumps("\0"), json.dumps("\ud800")]
+WRITTEN = [
+    pytest.param(FEW, id="few"),
+    pytest.param([*VALUES, *map(json.dumps, TEXTS)], id="many", marks=[pytest.mark.nightly, pytest.mark.timeout(0)]),
+]
+PARAMETERS = [
+    pytest.param(["%00", HUGE, "1_0"], id="few"),
+    pytest.param(
+        ["%ED%A0%80", "%FF", "-1", "1e400", "1.5", *(quote(text) for text in TEXTS if text.isprintable())],
+        id="many",
+        marks=[pytest.mark.nightly, pytest.mark.timeout(0)],
+    ),
+]
+ARGUMENTS = ["\0", "\ud800", "", 2**63, *(pytest.param(text, marks=pytest.mark.nightly) for text in TEXTS)]
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +71,27 @@ def build_body(names, written):
     return "{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}"
 
 
-def test_no_value_in_all_fields_is_a_server_error(server, schema):
+@pytest.mark.parametrize("values", WRITTEN)
+def test_no_value_in_all_fields_is_a_server_error(server, schema, values):
     statuses = {
         (method, path, written[:20]): send(server, method, path, build_body(names, written))
         for method, path, _, names in operations_with_fields(schema)
-        for written in [*VALUES, *map(json.dumps, TEXTS)]
+        for written in values
         if names
     }
-    assert len(statuses) > 500
+    assert len(statuses) > 100
     assert {key: status for key, status in statuses.items() if status >= 500} == {}
 
 
-def test_no_query_parameter_is_a_server_error(server, schema):
+@pytest.mark.parametrize("values", PARAMETERS)
+def test_no_query_parameter_is_a_server_error(server, schema, values):
     statuses = {
         (method, path, name, written[:20]): send(server, method, f"{path}?{name}={written}")
         for method, path, parameters, _ in operations_with_fields(schema)
         for name in parameters
-        for written in RAW_PARAMETERS
+        for written in values
     }
-    assert len(statuses) > 500
+    assert len(statuses) > 100
     assert {key: status for key, status in statuses.items() if status >= 500} == {}
 
 
@@ -84,10 +99,10 @@ def test_no_query_parameter_is_a_server_error(server, schema):
 @pytest.mark.timeout(0)
 def test_no_value_in_one_field_is_a_server_error(server, schema):
     statuses = {
-        (method, path, name, written[:20]): send(server, method, path, build_body([name, "why"], written))
+        (method, path, name, written[:20]): send(server, method, path, build_body({name, "why"}, written))
         for method, path, _, names in operations_with_fields(schema)
         for name in names
-        for written in [*VALUES, *map(json.dumps, TEXTS)]
+        for written in [*FEW, *VALUES, *map(json.dumps, TEXTS)]
     }
     assert {key: status for key, status in statuses.items() if status >= 500} == {}
 
@@ -106,7 +121,7 @@ def example(kind, value):
     return numbers.get(kind.name, value)
 
 
-@pytest.mark.parametrize("text", [*TEXTS, 2**63, None], ids=ascii)
+@pytest.mark.parametrize("text", ARGUMENTS, ids=ascii)
 def test_no_argument_of_graphql_is_an_internal_error(server, text):
     graphql_schema = build_schema(True)._schema
     fields = graphql_schema.query_type.fields | graphql_schema.mutation_type.fields
