@@ -47,7 +47,7 @@ class ReasonQuery(serializers.Serializer):
 class ChangesQuery(serializers.Serializer):
     """Query parameters of a change history."""
 
-    before = TypedField(ChangeId, required=False, help_text="Only changes with a lower id.")
+    before = TypedField(ChangeId, required=False, allow_blank=True, help_text="Only changes with a lower id.")
 
 
 class ReasonBody(StrictSerializer):

@@ -169,6 +169,14 @@ def test_no_request_and_no_document_has_a_number_or_a_time_without_a_type():
             {"external_id": "a", "kind": "text", "safety_labels": '{"a":2}'},
             "safety_labels",
         ),
+        (
+            typed_forms.PostForm,
+            Post,
+            {"external_id": "a", "kind": "text", "safety_labels": '{"a":0,"a":1}'},
+            "safety_labels",
+        ),
+        (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "tags": "[NaN]"}, "tags"),
+        (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "tags": '["\\u0000"]'}, "tags"),
         (typed_forms.PostForm, Post, {"external_id": "a", "kind": "text", "language": "EN", "tags": '["a "]'}, None),
     ],
 )
