@@ -14,8 +14,10 @@ from access.inputs import Request
 from access.limited_fields import LimitedListField
 from access.problems import Problem
 from access.scopes import MEMBER_SCOPES, Scope, single_scope
+from access.typed_fields import TypedField
 from access.views import APIView, takes
 from monitoring.clock import now
+from values.types import whole_number_from
 
 
 class TokenIn(serializers.Serializer):
@@ -30,8 +32,8 @@ class TokenIn(serializers.Serializer):
         max_length=len(MEMBER_SCOPES),
         help_text="Scopes of the token. They cover this member's data only.",
     )
-    ttl_seconds = serializers.IntegerField(
-        min_value=1, max_value=tokens.MAX_TTL_SECONDS, default=900, help_text="Lifetime of the token, in seconds."
+    ttl_seconds = TypedField(
+        whole_number_from(1, tokens.MAX_TTL_SECONDS), default=900, help_text="Lifetime of the token, in seconds."
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from django.db import DatabaseError
 
@@ -18,12 +19,34 @@ from monitoring.extensions import Extensions
 log = logging.getLogger(__name__)
 
 
+class AttributeType(StrEnum):
+    """The type of an attribute's values, as the JSON of an evaluation context has it."""
+
+    TEXT = "text"
+    TEXTS = "list of texts"
+    NUMBER = "number"
+    BOOLEAN = "true or false"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether conditions compare the attribute with texts."""
+        return self in (AttributeType.TEXT, AttributeType.TEXTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute of units that this service can look up."""
+
+    type: AttributeType
+    description: str
+
+
 @dataclass(frozen=True, slots=True)
 class AttributeReader:
     """A source of some attributes of a unit."""
 
-    attributes: Mapping[str, str]
-    """Attribute name to a short description."""
+    attributes: Mapping[str, Attribute]
+    """By name."""
     read: Callable[[str], Mapping[str, object]]
     """Takes a unit's id and returns its attributes; unknown attributes are absent."""
 
@@ -32,15 +55,29 @@ extensions = Extensions()
 _readers: dict[str, AttributeReader] = {}
 
 
-def register_attributes(name: str, attributes: Mapping[str, str], read: Callable[[str], Mapping[str, object]]) -> None:
+def register_attributes(
+    name: str, attributes: Mapping[str, Attribute], read: Callable[[str], Mapping[str, object]]
+) -> None:
     """Register *read* as the source of these attributes."""
     _readers[name] = AttributeReader(attributes, read)
 
 
 def describe_attributes() -> dict[str, str]:
-    """Return every registered attribute with its description."""
+    """Return every registered attribute with its type and description."""
+    descriptions = {name: f"{row.type}; {row.description}" for name, row in registered_attributes().items()}
+    return {"id": "the unit's id"} | descriptions
+
+
+def registered_attributes() -> dict[str, Attribute]:
+    """Return every registered attribute by name."""
     extensions.load()
-    return {"id": "the unit's id"} | {k: v for reader in _readers.values() for k, v in reader.attributes.items()}
+    return {name: row for reader in _readers.values() for name, row in reader.attributes.items()}
+
+
+def is_text_attribute(name: str) -> bool:
+    """Return whether the attribute is registered, and its values are texts."""
+    row = registered_attributes().get(name)
+    return row is not None and row.type.is_text
 
 
 def read_attributes(needed: Iterable[str], unit_id: str, given: Mapping[str, object]) -> dict[str, object]:

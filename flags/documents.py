@@ -18,9 +18,11 @@ from rest_framework import serializers
 from access.limited_fields import LimitedListField
 from access.typed_fields import StrictSerializer, TypedField
 from flags import gauges
+from flags.attributes import AttributeType, registered_attributes
 from flags.models import Condition, Flag, Guardrail, RolloutPlan, Segment
 from flags.rollout import DEFAULT, OFF, ON
-from flags.versions import is_version
+from flags.versions import is_at_least, is_version
+from values.numbers import JSON_NUMBER
 from values.text import find_storage_problem
 from values.types import Id, Time, number_from, whole_number_from
 
@@ -31,7 +33,20 @@ MAX_PARTS = 100
 """Variants, rules, conditions, phases and the like of one document."""
 UNIT_ID_FIELDS = ("allowed_ids", "denied_ids")
 MAX_NUMBER, MAX_COUNT = 1e12, 2**31 - 1
+MIN_EXPONENT = 1e16
+"""The smallest float that JSON writes with an exponent and no point."""
 Percentage, Weight = number_from(0, 100), number_from(0, MAX_NUMBER)
+TEXT_OPERATORS = frozenset({"contains", "starts_with", "version_at_least", "version_below"})
+"""The operators of conditions that compare texts only."""
+ORDER_OPERATORS = frozenset({"above", "at_least", "below", "at_most"})
+ANY_TYPE_OPERATORS = frozenset({"in", "not_in", "known", "unknown"})
+TYPE_RULES: dict[AttributeType, tuple[frozenset[str], tuple[type, ...]]] = {
+    AttributeType.TEXT: (ANY_TYPE_OPERATORS | TEXT_OPERATORS | ORDER_OPERATORS, (str,)),
+    AttributeType.TEXTS: (ANY_TYPE_OPERATORS | {"contains", "starts_with"}, (str,)),
+    AttributeType.NUMBER: (ANY_TYPE_OPERATORS | ORDER_OPERATORS, (int, float)),
+    AttributeType.BOOLEAN: (ANY_TYPE_OPERATORS, (bool,)),
+}
+"""By type of an attribute: the operators that can be true of it, and the types of the values it is compared with."""
 RESERVED_VARIANT_NAMES = {DEFAULT, OFF, ON}
 
 
@@ -52,7 +67,28 @@ class ValueField(serializers.JSONField):
         """Return the value. Raises `ValidationError` for one that no database can store."""
         if problem := find_storage_problem(data):
             raise serializers.ValidationError(f"The value {problem}.", code="invalid")
+        return stored_form(super().to_internal_value(data))
+
+
+class SettingsField(serializers.DictField):
+    """An object of JSON values."""
+
+    child = ValueField()
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the object. Raises `ValidationError` for a name that no database can store, too."""
+        if problem := find_storage_problem(data):
+            raise serializers.ValidationError(f"The value {problem}.", code="invalid")
         return super().to_internal_value(data)
+
+
+def stored_form(value: Any) -> Any:
+    """Return a JSON value as both databases return it: PostgreSQL has no -0.0, and 1e16 is a whole number to it."""
+    if isinstance(value, float):
+        return int(value) if abs(value) >= MIN_EXPONENT else value + 0.0
+    if isinstance(value, dict):
+        return {name: stored_form(item) for name, item in value.items()}
+    return list(map(stored_form, value)) if isinstance(value, list) else value
 
 
 class VariantDocument(StrictSerializer):
@@ -199,7 +235,23 @@ class ConditionDocument(StrictSerializer):
             raise serializers.ValidationError({"values": "Give strings, numbers, true or false."})
         if error := operand_error(data["operator"], data["values"]):
             raise serializers.ValidationError({"values": error})
+        if errors := attribute_errors(data["attribute"], data["operator"], data["values"]):
+            raise serializers.ValidationError(errors)
         return data
+
+
+def attribute_errors(name: str, operator: str, operands: Sequence[object]) -> dict[str, str]:
+    """Return why the operator can never be true of a registered attribute with these values, by field; or nothing."""
+    attribute = registered_attributes().get(name)
+    if attribute is None:
+        return {}
+    operators, value_types = TYPE_RULES[attribute.type]
+    if operator not in operators:
+        return {"operator": f"{name} is a {attribute.type}, of which this is never true."}
+    if wrong := [value for value in operands if type(value) not in value_types]:
+        written = ", ".join(f'"{value}"' for value in wrong) if attribute.type.is_text else "without quotes"
+        return {"values": f"{name} is a {attribute.type}. Write {written}."}
+    return {}
 
 
 def operand_error(operator: str, operands: Sequence[object]) -> str:
@@ -208,33 +260,50 @@ def operand_error(operator: str, operands: Sequence[object]) -> str:
         return 'Give a version as a string in quotes, such as "1.10" or "2.0.0-rc.1".'
     if operator in ("contains", "starts_with") and not all(isinstance(value, str) and value for value in operands):
         return "Give strings that are not empty: this operator compares texts."
-    if operator in ("above", "at_least", "below", "at_most") and any(isinstance(value, bool) for value in operands):
+    if operator in ORDER_OPERATORS and any(isinstance(value, bool) for value in operands):
         return "Give a number, or a text such as a date: true and false have no order."
+    if operator in ORDER_OPERATORS and any(map(is_number_in_quotes, operands)):
+        return "Write the number without quotes: texts are compared letter by letter."
     return ""
+
+
+def is_number_in_quotes(value: object) -> bool:
+    """Return whether *value* is a text that states a number."""
+    return isinstance(value, str) and JSON_NUMBER.fullmatch(value.strip()) is not None
 
 
 def find_contradiction(conditions: Sequence[Document]) -> str:
     """
     Return why no unit can meet all *conditions*, or an empty string.
 
-    An attribute cannot be unknown and be compared, and it cannot be above a number and below a smaller one.
+    An attribute cannot be unknown and be compared, be one of some values and none of them, or be after a number or a
+    version and before one that is not after it.
     """
-    unknown = {row["attribute"] for row in conditions if row["operator"] == "unknown"}
-    for row in conditions:
-        if row["operator"] != "unknown" and row["attribute"] in unknown:
-            return f"{row['attribute']} cannot be unknown and also be compared."
-    bounds: dict[str, list[float]] = {}
-    for row in conditions:
-        low, high = bounds.setdefault(row["attribute"], [-math.inf, math.inf])
-        value = row["values"][0] if row["values"] else None
-        if isinstance(value, int | float) and row["operator"] in ("above", "at_least"):
-            bounds[row["attribute"]][0] = max(low, value)
-        elif isinstance(value, int | float) and row["operator"] in ("below", "at_most"):
-            bounds[row["attribute"]][1] = min(high, value)
-    for attribute, (low, high) in bounds.items():
-        if low > high:
-            return f"{attribute} cannot be at least {low:g} and at most {high:g}."
+    names = dict.fromkeys(row["attribute"] for row in conditions)
+    for name in names:
+        rows = [(row["operator"], row["values"]) for row in conditions if row["attribute"] == name]
+        if any(operator == "unknown" for operator, _ in rows) and any(operator != "unknown" for operator, _ in rows):
+            return f"{name} cannot be unknown and also be compared."
+        refused = {value for operator, values in rows if operator == "not_in" for value in values}
+        if any(operator == "in" and refused.issuperset(values) for operator, values in rows):
+            return f"{name} cannot be one of values that are all excluded."
+        for low in rows:
+            for high in rows:
+                if are_apart(*low, *high):
+                    return f"{name} cannot be {low[0]} {low[1][0]} and {high[0]} {high[1][0]}."
     return ""
+
+
+def are_apart(low_operator: str, low: Sequence[Any], high_operator: str, high: Sequence[Any]) -> bool:
+    """Return whether no value is above the first bound and below the second one."""
+    if (low_operator, high_operator) == ("version_at_least", "version_below"):
+        return is_at_least(low[0], high[0])
+    if low_operator not in ("above", "at_least") or high_operator not in ("below", "at_most"):
+        return False
+    if isinstance(low[0], str) is not isinstance(high[0], str):
+        return False
+    is_open = low_operator == "above" or high_operator == "below"
+    return bool(low[0] >= high[0] if is_open else low[0] > high[0])
 
 
 class SegmentDocument(StrictSerializer):

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from growthbook.core import evalCondition
+
 VERSION = re.compile(r"v?(\d{1,5}(?:\.\d{1,5}){0,5})(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?", re.ASCII)
 """One to six numbers of up to five digits, which the engine pads to five characters; a pre-release; a build."""
 MAX_PARTS = 6
@@ -33,6 +35,11 @@ def build_at_least(attribute: str, version: str) -> dict[str, Any]:
         raise ValueError(version)
     wanted = [int(part) for part in match[1].split(".")]
     return {"$or": [{attribute: test} for test in alternatives(wanted, match[2] or "")]}
+
+
+def is_at_least(version: str, bound: str) -> bool:
+    """Return whether *version* is *bound* or a later one."""
+    return bool(evalCondition({"version": version}, build_at_least("version", bound), {}))
 
 
 def build_below(attribute: str, version: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Alertmanager notifies people itself: an alert that it sends is recorded and show
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +20,8 @@ from monitoring.clock import now
 from monitoring.models import Alert
 from monitoring.transactions import write_transaction
 from monitoring.views import has_metrics_token
+from values.json_text import parse_json
+from values.text import find_storage_problem
 
 MAX_ALERTS = 1_000
 MAX_NAME_LENGTH, MAX_SUMMARY_LENGTH = 128, 300
@@ -34,15 +35,24 @@ class PayloadError(ValueError):
 @never_cache
 @require_POST
 def receive_alerts(request: HttpRequest) -> HttpResponse:
-    """Record the alerts of one notification: all of them or, if one is invalid, none."""
+    """Record the alerts of one notification. An invalid alert is rejected, and the others are recorded."""
     if not has_metrics_token(request):
         return problem_response(401, "Send the METRICS_TOKEN as a bearer token.")
     try:
-        alerts = [parse_alert(raw) for raw in parse_payload(request.body)]
+        payload = parse_payload(request.body)
     except PayloadError as error:
         return problem_response(400, str(error))
+    alerts, rejected = [], []
+    for number, raw in enumerate(payload):
+        try:
+            alerts.append(parse_alert(raw))
+        except PayloadError as error:
+            rejected.append({"alert": number, "detail": str(error)})
+    if rejected and not alerts:
+        return problem_response(400, str(rejected[0]["detail"]))
     record_alerts(alerts, now())
-    return JsonResponse({"recorded": len(alerts)})
+    content: dict[str, Any] = {"recorded": len(alerts)} | ({"rejected": rejected} if rejected else {})
+    return JsonResponse(content, status=207 if rejected else 200)
 
 
 def problem_response(status: int, detail: str) -> JsonResponse:
@@ -56,7 +66,7 @@ def problem_response(status: int, detail: str) -> JsonResponse:
 def parse_payload(body: bytes) -> list[Any]:
     """Return the list of alerts in a payload."""
     try:
-        payload = json.loads(body.decode())
+        payload = parse_json(body.decode())
     except (ValueError, RecursionError) as error:
         raise PayloadError("The body is not JSON.") from error
     alerts = payload.get("alerts") if isinstance(payload, dict) else None
@@ -66,7 +76,9 @@ def parse_payload(body: bytes) -> list[Any]:
 
 
 def parse_alert(raw: Any) -> dict[str, Any]:
-    """Return the fields to record of one alert. Raises `PayloadError` with the name of the missing field."""
+    """Return the fields to record of one alert. Raises `PayloadError` that names what is wrong."""
+    if problem := find_storage_problem(raw):
+        raise PayloadError(f"The alert {problem}.")
     labels = raw.get("labels") if isinstance(raw, dict) else None
     if not isinstance(labels, dict) or not all(isinstance(text, str) for pair in labels.items() for text in pair):
         raise PayloadError("Each alert needs `labels`: an object of strings.")

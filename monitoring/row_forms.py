@@ -15,18 +15,26 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, connection
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.admin import ModelAdmin
 
 from monitoring.transactions import is_write_conflict, write_transaction
+from values.json_text import StrictDecoder
+from values.text import find_storage_problem
 
 CHANGED_MEANWHILE = (
     "This {name} was changed after you opened the page. Nothing was saved. Open the page again, and repeat your change."
 )
 WRITE_CONFLICT = "Others changed the same data at the same moment. Nothing was saved. Try again."
+
+
+def check_storable(value: object) -> None:
+    """Raise `ValidationError` for a JSON value that no database can store."""
+    if problem := find_storage_problem(value):
+        raise ValidationError(f"The value {problem}.", code="invalid")
 
 
 class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -36,6 +44,9 @@ class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generi
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            if isinstance(field, forms.JSONField):
+                field.decoder, field.validators = StrictDecoder, [*field.validators, check_storable]
         if not self.instance._state.adding:
             self.initial["opened_state"] = values_state({name: self.get_initial(name) for name in self.model_fields()})
 

@@ -557,7 +557,7 @@ class FeedFilter:
     kind_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     tag_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     late_tagged_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)  # (n,) sorted
-    """Posts with one of the tags behind their first `TAGS_PER_POST` tags, which are not in `Candidates.tag_ids`."""
+    """Resident posts with one of the tags behind their first `TAGS_PER_POST`, which `Candidates.tag_ids` lacks."""
     since: float = 0.0
     """Unix seconds; older posts are dropped. 0: no limit."""
     key: str = ""

@@ -208,8 +208,12 @@ class PostFacts(Protocol):
 class ColdPosts(Protocol):
     """Reads the facts of non-resident posts."""
 
-    def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
-        """Return the posts in this order, with their facts and similarity. A deleted post stays `UNKNOWN`."""
+    def read(self, post_ids: Int64Array, interests: Interests, wanted_tag_ids: Int32Array) -> Candidates:
+        """
+        Return the posts in this order, with their facts and similarity. A deleted post stays `UNKNOWN`.
+
+        A post has `TAGS_PER_POST` tags, among them one of *wanted_tag_ids* if it has any of these.
+        """
         ...
 
 
@@ -436,13 +440,21 @@ class CrossModalEmbedder(Embedder, Protocol):
         """
         Return unit vectors (n, d), float32, of *images*, each the bytes of a picture file.
 
-        Raises `ImageError` with the position of an image that cannot be read.
+        Raises `ImageError` with the positions of images that cannot be read.
         """
         ...
 
 
 class ImageError(ValueError):
-    """An image cannot be read. The message has its position among the given images."""
+    """
+    Some images cannot be read. The message has the position of the first one among the given images.
+
+    *problems* are sentences by position; there are none if all images together are too large.
+    """
+
+    def __init__(self, message: str, problems: Mapping[int, str] | None = None) -> None:
+        super().__init__(message)
+        self.problems = problems or {}
 
 
 class VectorIndex(Protocol):

@@ -7,10 +7,34 @@ from typing import Any, Never
 
 from values.problems import quote_value
 
+MAX_DIGITS = 400
+"""A longer whole number is read as infinity, which every type refuses: Python would refuse the text as a whole."""
+
 
 def parse_json(text: str) -> Any:
     """Return the value. Raises `ValueError` for NaN and Infinity, and for an object that has a name twice."""
-    return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=build_object_of_unique_names)
+    return json.loads(
+        text,
+        parse_int=parse_whole_number,
+        parse_constant=refuse_constant,
+        object_pairs_hook=build_object_of_unique_names,
+    )
+
+
+class StrictDecoder(json.JSONDecoder):
+    """Parses JSON as `parse_json` does, for a form's field, which knows one kind of error."""
+
+    def decode(self, s: str, *_args: object) -> Any:
+        """Return the value. Raises `JSONDecodeError`."""
+        try:
+            return parse_json(s)
+        except (ValueError, RecursionError) as error:
+            raise json.JSONDecodeError(str(error), s, 0) from error
+
+
+def parse_whole_number(digits: str) -> int | float:
+    """Return a whole number."""
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def refuse_constant(name: str) -> Never:

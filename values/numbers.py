@@ -38,10 +38,13 @@ def parse_number(value: object, low: float, high: float) -> float:
 
 def parse_whole_number(value: object, low: int, high: int) -> int:
     """Return a whole number from *low* to *high*."""
-    number, advice = read_number(value), f"Give a whole number from {low} to {high}."
+    # A float holds whole numbers to 2**53 only.
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    number: int | float | None = value if is_whole else read_number(value)  # type: ignore[assignment]
+    advice = f"Give a whole number from {low} to {high}."
     if number is None:
         raise InvalidValueError(f"{quote_value(value)} is not a number", advice)
-    if not math.isfinite(number) or not low <= number <= high or number % 1:
+    if not low <= number <= high or number % 1:
         raise InvalidValueError(f"{quote_value(value)} cannot be used", advice)
     return int(number)
 

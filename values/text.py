@@ -42,14 +42,24 @@ def storage_problem(text: str) -> str:
 
 
 def find_storage_problem(value: object) -> str:
-    """Return `storage_problem` of the first text in a JSON value, keys included, that cannot be stored."""
+    """
+    Return why a JSON value cannot be stored and sent, or an empty string if it can.
+
+    A text or a name in it may have a `storage_problem`. A number may be infinite, or too large for the 64 bits in which
+    other programs read whole numbers: PostgreSQL returns 1e20 as one. In YAML, a name may be a number, and a value may
+    be of a type of its own.
+    """
     if isinstance(value, str):
         return storage_problem(value)
     if isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value):
+            return "contains a name that is not a text"
         return next(filter(None, map(find_storage_problem, [*value, *value.values()])), "")
     if isinstance(value, list):
         return next(filter(None, map(find_storage_problem, value)), "")
-    return ""
+    if isinstance(value, int | float):
+        return "" if -(2**63) <= value < 2**63 else "contains a number beyond the whole numbers of 64 bits"
+    return "" if value is None else "contains a value that JSON does not have"
 
 
 def parse_text(value: object, max_length: int = MAX_TEXT) -> str:

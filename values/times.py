@@ -34,13 +34,15 @@ def parse_time(value: object) -> datetime:
     if match is None:
         raise time_error(value)
     date, minutes, seconds, fraction, offset = match.groups()
-    # datetime has no leap second: 23:59:60 is the second after 23:59:59.
+    # datetime has no leap second: 23:59:60, in UTC, is the second after 23:59:59.
     leap = timedelta(seconds=1 if seconds == "60" else 0)
     text = f"{date}T{minutes}:{'59' if leap else seconds}{(fraction or '')[:7]}{offset.upper()}"
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC) + leap
     except (ValueError, OverflowError):
         raise time_error(value) from None
+    if leap and (moment.hour, moment.minute) != (0, 0):
+        raise time_error(value)
     return check_range(value, moment)
 
 

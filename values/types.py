@@ -6,7 +6,6 @@ The types of values, as annotated types of pydantic: each has a parser, a normal
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, partial
@@ -25,8 +24,8 @@ from values.times import parse_time
 
 MAX_ID, MAX_WORD, MAX_MODEL = 128, 128, 128
 VECTOR_LENGTHS = (8, 4096)
-MAX_COORDINATE = sys.float_info.max
-"""Of a vector; infinity and NaN are not at most this."""
+MAX_COORDINATE = 3.4028234663852886e38
+"""Of a vector: the largest float32. Infinity and NaN are not at most this."""
 MAX_LIST = 100
 """Items of a list in a post or a member."""
 MAX_PREFERENCES = 500
@@ -107,7 +106,8 @@ def parse_media(value: object) -> list[dict[str, str]]:
 
 
 def parse_medium(item: object, advice: str) -> dict[str, str]:
-    """Return one medium."""
+    """Return one medium. Null is the same as no such field."""
+    item = without_nulls(item)
     if not isinstance(item, dict) or not set(item) <= {"kind", "url", "alt"} or not {"kind", "url"} <= set(item):
         raise InvalidValueError(f"{quote_value(item)} is not a medium", advice)
     if not str(item["url"]).startswith(("https://", "http://")):
@@ -123,7 +123,9 @@ def parse_vector(value: object) -> list[float]:
         or not low <= len(value) <= high
         or not all(type(number) in (int, float) and abs(number) <= MAX_COORDINATE for number in value)
     ):
-        raise InvalidValueError(f"{quote_value(value)} is not a vector", f"Give {low} to {high} finite numbers.")
+        raise InvalidValueError(
+            f"{quote_value(value)} is not a vector", f"Give {low} to {high} finite numbers of up to 3.4e38."
+        )
     return [float(number) for number in value]
 
 
@@ -136,11 +138,16 @@ def check_list(value: object, max_length: int) -> object:
 
 
 def check_object(value: object, max_length: int) -> object:
-    """Return an object of at most *max_length* fields. The fields of a larger one are not read."""
+    """Return an object of at most *max_length* fields, without those that are null. A larger one is not read."""
     if not isinstance(value, dict) or len(value) > max_length:
         advice = 'Write {"violence": 0.4} in JSON and violence:0.4|nudity:0.9 in a cell.'
         raise InvalidValueError(f"{quote_value(value)} is not an object of up to {max_length} scores", advice)
-    return value
+    return without_nulls(value)
+
+
+def without_nulls(value: object) -> object:
+    """Return an object without the fields that are null; another value as it is."""
+    return {name: item for name, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 def without_repetitions(items: list[Any]) -> list[Any]:

@@ -128,7 +128,8 @@ class RecordedAdmin(OpenedStateAdmin):
         """Apply the change, or add the errors to the form."""
         is_new = form.instance.pk is None
         key = form.cleaned_data["key"] if is_new else form.instance.key
-        patch = {name: value for name, value in document.items() if name not in ("why", "opened_state")} | {"key": key}
+        omitted = {"why", "opened_state", *find_unedited_times(form)}
+        patch = {name: value for name, value in document.items() if name not in omitted} | {"key": key}
         try:
             outcome = apply_change(
                 subject=self.subject,
@@ -235,6 +236,12 @@ class RecordedAdmin(OpenedStateAdmin):
     def object_url(self, obj: Any) -> str:
         """Return the URL of the object's page."""
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[obj.pk])
+
+
+def find_unedited_times(form: Any) -> set[str]:
+    """Return the names of times that were not edited. They keep their microseconds, which their fields do not show."""
+    times = {name for name, field in form.fields.items() if isinstance(field, forms.SplitDateTimeField)}
+    return times - set(form.changed_data) if form.instance.pk else set()
 
 
 def formset_rows(formset: Any) -> list[dict[str, Any]]:

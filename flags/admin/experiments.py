@@ -46,6 +46,7 @@ from flags.services import experiments
 from monitoring.admin_columns import percentage
 from monitoring.clock import now
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
+from values.json_text import StrictDecoder
 
 State = Experiment.State
 STATE_COLORS = {"draft": "info", "running": "success", "paused": "warning", "finished": "info"}
@@ -84,7 +85,11 @@ class ExperimentForm(RecordedForm):
 class ExperimentVariantForm(forms.ModelForm):
     value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
     config = forms.JSONField(
-        required=False, initial=dict, widget=UnfoldAdminTextareaWidget({"rows": 1}), help_text="Settings as JSON."
+        required=False,
+        initial=dict,
+        decoder=StrictDecoder,
+        widget=UnfoldAdminTextareaWidget({"rows": 1}),
+        help_text="Settings as JSON.",
     )
 
     class Meta:

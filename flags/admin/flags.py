@@ -32,7 +32,7 @@ from flags.admin.base import (
     redirect_from_dialog,
     run_action,
 )
-from flags.admin.values import format_form_value, parse_condition_value, parse_value
+from flags.admin.values import format_form_value, parse_value
 from flags.documents import Document
 from flags.models import ChangeSubject, Flag, FlagVariant, Prerequisite, Rule
 from flags.services import transfer
@@ -41,7 +41,9 @@ from flags.services.errors import error_lines
 from flags.services.explain import explain
 from flags.services.kill import kill_flag
 from flags.services.stale_flags import stale_reason
+from flags.written_values import parse_written
 from monitoring.clock import now
+from values.problems import InvalidValueError
 
 VALUE_FIELDS = ("on_value", "default_value", "off_value")
 HELP_TEXTS = {field.name: field.help_text for field in Flag._meta.fields}
@@ -161,15 +163,24 @@ class PlaygroundForm(forms.Form):
 
     def clean_assumed_attributes(self) -> dict[str, object]:
         """Return the lines as attributes; a value with commas is a list."""
-        attributes = {}
+        assumed: dict[str, object] = {}
         for line in self.cleaned_data["assumed_attributes"].splitlines():
             name, sign, value = line.partition("=")
             if line.strip() and not sign:
                 raise forms.ValidationError(f"Write each line as name=value, not {line!r}.")
             if line.strip():
-                values = [parse_condition_value(part) for part in value.split(",")]
-                attributes[name.strip()] = values if len(values) > 1 else values[0]
-        return attributes
+                assumed[name.strip()] = parse_attribute(name.strip(), value)
+        return assumed
+
+
+def parse_attribute(name: str, text: str) -> object:
+    """Return the written value of an attribute; one with commas is a list. Raises `ValidationError`."""
+    is_text = attributes.is_text_attribute(name)
+    try:
+        values = [parse_written(part, is_text=is_text) for part in text.split(",")]
+    except InvalidValueError as error:
+        raise forms.ValidationError(f"{name}: {error}") from error
+    return values if len(values) > 1 else values[0]
 
 
 class ImportForm(forms.Form):

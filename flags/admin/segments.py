@@ -10,12 +10,18 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from flags.admin.base import RecordedAdmin, RecordedForm, RecordedInline
-from flags.admin.values import format_condition_value, parse_condition_value
-from flags.attributes import describe_attributes
-from flags.documents import UNIT_ID_FIELDS, Document
+from flags.attributes import describe_attributes, is_text_attribute
+from flags.documents import TEXT_OPERATORS, UNIT_ID_FIELDS, Document
 from flags.models import ChangeSubject, Condition, Segment
+from flags.written_values import parse_written, write_value
+from values.problems import InvalidValueError
 
 HELP_TEXTS = {field.name: field.help_text for field in Segment._meta.fields}
+
+
+def compares_texts(attribute: str, operator: str) -> bool:
+    """Return whether a condition compares texts only, so that a line without quotes is a text."""
+    return operator in TEXT_OPERATORS or is_text_attribute(attribute)
 
 
 def split_lines(text: str) -> list[str]:
@@ -43,7 +49,7 @@ class SegmentForm(RecordedForm):
 class ConditionForm(forms.ModelForm):
     values = forms.CharField(
         required=False,
-        help_text='One value per line. Quotes make a number a text: "276".',
+        help_text='One value per line: a text, a number, true or false. Quotes make a number a text: "276".',
         widget=UnfoldAdminTextareaWidget({"rows": 2}),
     )
 
@@ -56,8 +62,19 @@ class ConditionForm(forms.ModelForm):
         descriptions = "; ".join(f"{name}: {text}" for name, text in describe_attributes().items())
         self.fields["attribute"].help_text = f"Available: {descriptions}. Clients may send others."
         if self.instance.pk:
-            lines = [format_condition_value(value, self.instance.operator) for value in self.instance.values]
-            self.initial["values"] = "\n".join(lines)
+            is_text = compares_texts(self.instance.attribute, self.instance.operator)
+            self.initial["values"] = "\n".join(write_value(value, is_text=is_text) for value in self.instance.values)
+
+    def clean(self) -> dict[str, Any]:
+        """Return the fields, with the values read from their lines."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        is_text = compares_texts(cleaned.get("attribute", ""), cleaned.get("operator", ""))
+        try:
+            values = [parse_written(line, is_text=is_text) for line in split_lines(cleaned.get("values", ""))]
+        except InvalidValueError as error:
+            self.add_error("values", str(error))
+            return cleaned
+        return cleaned | {"values": values}
 
 
 class ConditionInline(RecordedInline):
@@ -84,11 +101,6 @@ class SegmentAdmin(RecordedAdmin):
         return document | {
             **{name: split_lines(document[name]) for name in UNIT_ID_FIELDS},
             "conditions": [
-                {
-                    "attribute": row["attribute"],
-                    "operator": row["operator"],
-                    "values": [parse_condition_value(line, row["operator"]) for line in split_lines(row["values"])],
-                }
-                for row in rows["condition"]
+                {name: row[name] for name in ("attribute", "operator", "values")} for row in rows["condition"]
             ],
         }

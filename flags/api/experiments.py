@@ -12,11 +12,12 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 
 from access.inputs import Request
-from access.typed_fields import StrictSerializer
+from access.typed_fields import StrictSerializer, TypedField
 from access.views import takes
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.api.views import parse_patch, pending_change_response
+from flags.documents import Percentage, Weight
 from flags.experiments import findings, report
 from flags.experiments.documents import ExperimentDocument, experiment_document
 from flags.experiments.request_analysis import request_interim_analysis
@@ -53,11 +54,9 @@ class ExperimentsOut(serializers.Serializer):
 
 class ExperimentStepIn(StrictSerializer):
     why = serializers.CharField(help_text="The reason, saved with the change.")
-    traffic_percentage = serializers.FloatField(
-        min_value=0, max_value=100, required=False, help_text="For widen: the new traffic percentage."
-    )
+    traffic_percentage = TypedField(Percentage, required=False, help_text="For widen: the new traffic percentage.")
     weights = serializers.DictField(
-        child=serializers.FloatField(min_value=0),
+        child=TypedField(Weight),
         required=False,
         help_text="For phase: the new weight of each variant.",
     )

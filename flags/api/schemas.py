@@ -8,16 +8,17 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from access.problems import Problem
-from access.typed_fields import StrictSerializer
+from access.typed_fields import StrictSerializer, TypedField
 from flags import documents
-from flags.documents import Document, format_timestamp
+from flags.documents import Document, SettingsField, format_timestamp
 from flags.models import Flag, FlagChange, PendingChange
 from flags.services.change import SUBJECT_HANDLERS, SubjectRow
 from flags.services.explain import Explanation
 from flags.services.history import find_differences
+from values.types import whole_number_from
 
-MAX_ID = 2**63 - 1
-"""The greatest id in the database."""
+ChangeId = whole_number_from(0, 2**63 - 1)
+"""An id of a row of the change history."""
 
 
 def problem_responses(*statuses: int) -> dict[tuple[int, str], type[Problem]]:
@@ -46,9 +47,7 @@ class ReasonQuery(serializers.Serializer):
 class ChangesQuery(serializers.Serializer):
     """Query parameters of a change history."""
 
-    before = serializers.IntegerField(
-        min_value=0, max_value=MAX_ID, required=False, help_text="Only changes with a lower id."
-    )
+    before = TypedField(ChangeId, required=False, allow_blank=True, help_text="Only changes with a lower id.")
 
 
 class ReasonBody(StrictSerializer):
@@ -70,12 +69,12 @@ class RolloutPlanIn(StrictSerializer):
 
 
 class RestoreIn(ReasonBody):
-    change_id = serializers.IntegerField(help_text="The change whose resulting state is restored.")
+    change_id = TypedField(ChangeId, help_text="The change whose resulting state is restored.")
 
 
 class ExplainIn(StrictSerializer):
     unit_id = serializers.CharField(max_length=128)
-    attributes = serializers.DictField(default=dict, help_text="Attributes to assume.")
+    attributes = SettingsField(default=dict, help_text="Attributes to assume.")
 
 
 class FlagOut(documents.FlagDocument):

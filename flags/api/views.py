@@ -187,8 +187,8 @@ class FlagChangesView(BaseFlagView):
         """Return the changes with author and reason."""
         find_flag(key)
         rows = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key).order_by("-pk")
-        if "before" in request.inputs.query:
-            rows = rows.filter(pk__lt=request.inputs.query["before"])
+        if (before := request.inputs.query.get("before", "")) != "":
+            rows = rows.filter(pk__lt=before)
         page = list(rows.select_related("user", "approved_by")[: PAGE_SIZE + 1])
         next_before = page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None
         changes = [schemas.serialize_change(row) for row in page[:PAGE_SIZE]]

@@ -17,6 +17,7 @@ from flags.documents import (
     Document,
     NameField,
     Percentage,
+    SettingsField,
     ValueField,
     Weight,
     value_kind_error,
@@ -45,7 +46,7 @@ class ExperimentVariantDocument(StrictSerializer):
     weight = TypedField(Weight, default=50)
     is_control = serializers.BooleanField(default=False)
     value = ValueField(default=True, help_text="The flag's value for this variant.")
-    config = serializers.DictField(default=dict, help_text="Settings: the same names and types in each variant.")
+    config = SettingsField(default=dict, help_text="Settings: the same names and types in each variant.")
 
 
 class ExperimentDocument(StrictSerializer):

@@ -64,6 +64,7 @@ from flags.models.guarded import allow_guarded_writes
 from flags.services.errors import AlreadyExistsError, ChangedMeanwhileError, UnknownKeyError, VersionConflictError
 from flags.snapshot import flag_snapshot
 from monitoring.transactions import write_transaction
+from values.text import storage_problem
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,6 +147,7 @@ def apply_change(
     if not why.strip():
         raise ValidationError({"why": ["Give a reason: it is saved with the change."]})
     handler = SUBJECT_HANDLERS[ChangeSubject(subject)]
+    check_key(key)
     row = handler.model.objects.filter(key=key).first()
     before = load_current_document(subject, key, row, create=create, version=version)
     if state is not None and row is not None and state != row_state(row):
@@ -153,7 +155,7 @@ def apply_change(
     after = validate_document(handler, (before or {"key": key}) | dict(patch))
     if key != after.document["key"]:
         raise ValidationError({"key": ["A key cannot change: code refers to the flag by it."]})
-    if before == after.document:
+    if before is not None and to_json(before) == to_json(after.document):
         return None
     handler.check_action(before, after.document, action)
     is_immediate = approved_by or action in IMMEDIATE_ACTIONS or actor.system.startswith(PREAPPROVED_SYSTEM_ACTORS)
@@ -180,10 +182,16 @@ def apply_change(
     return record
 
 
+def check_key(key: str) -> None:
+    """Raise `ValidationError` for a key that no query of a database can contain. The document checks its letters."""
+    if problem := storage_problem(key):
+        raise ValidationError({"key": [f"The key {problem}."]})
+
+
 def row_state(row: SubjectRow) -> str:
     """Return a digest of the row's document, to find out whether it has changed since it was read."""
     handler = next(handler for handler in SUBJECT_HANDLERS.values() if isinstance(row, handler.model))
-    return hashlib.sha256(json.dumps(to_plain_json(handler.to_document(row)), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(to_json(handler.to_document(row)).encode()).hexdigest()
 
 
 def find_flag(key: str) -> Flag:
@@ -228,9 +236,22 @@ def validate_document(handler: SubjectHandler, document: Document) -> ValidatedD
     return ValidatedDocument(dict(form.validated_data), to_plain_json(form.data))
 
 
+def to_json(document: Mapping[str, Any]) -> str:
+    """Return the document as JSON. Documents with the same text are the same: 1, 1.0 and true are three values."""
+    return json.dumps(document, cls=DocumentEncoder, sort_keys=True)
+
+
 def to_plain_json(document: Mapping[str, Any]) -> Document:
     """Return the document with only JSON types."""
-    return dict(json.loads(json.dumps(document, cls=DjangoJSONEncoder)))
+    return dict(json.loads(json.dumps(document, cls=DocumentEncoder)))
+
+
+class DocumentEncoder(DjangoJSONEncoder):
+    """Writes times as documents have them, to the microsecond."""
+
+    def default(self, o: object) -> Any:
+        """Return the JSON value of *o*."""
+        return documents.format_timestamp(o) if isinstance(o, datetime) else super().default(o)
 
 
 def find_flag_requiring_approval(subject: str, row: SubjectRow | None, after: Document) -> Flag | None:

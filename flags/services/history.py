@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from flags.documents import UNIT_ID_FIELDS
 from flags.models import ChangeSubject, FlagChange, PendingChange
 from flags.services.change import Actor, apply_change, flag_transaction
 from flags.services.errors import RefusedError, UnknownKeyError
+from flags.written_values import write_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ def flatten(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def format_value(value: object) -> str:
-    """Return a value as text for people."""
-    if value is None:
+    """Return a value as text for people. A text that looks like another type is in quotes."""
+    if value is None or value == "":
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, list):
         return ", ".join(format_value(inner) for inner in value)
-    return value if isinstance(value, str) else json.dumps(value)
+    return write_value(value)
 
 
 @flag_transaction

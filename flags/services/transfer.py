@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import yaml
 from django.db import transaction
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import APIException, ValidationError
 
 from flags.documents import Document, flag_document, plan_document, segment_document
 from flags.models import ChangeSubject, Flag, PendingChange, RolloutPlan, Segment
-from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change, flag_transaction
+from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change, check_key, flag_transaction
+from flags.written_values import ambiguity
+from values.numbers import JSON_NUMBER
+from values.problems import quote_value
 
 SECTIONS = {"segments": ChangeSubject.SEGMENT, "flags": ChangeSubject.FLAG, "plans": ChangeSubject.PLAN}
 """Sections of the file, in dependency order."""
@@ -25,7 +30,13 @@ MAX_YAML_LENGTH = 2**20
 
 
 class PlainLoader(yaml.SafeLoader):
-    """Rejects aliases: ten lines in which each repeats the line before ten times are ten billion values."""
+    """
+    Reads YAML of which every reader would read the same.
+
+    Rejects aliases: ten lines in which each repeats the line before ten times are ten billion values. Rejects words
+    without quotes that are a text to one reader and a number or a boolean to another, or that lose digits: `1.10`,
+    `010`, `1:30`, `no`. A date is a text, as in JSON.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -41,12 +52,52 @@ class PlainLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"The key {repeated!r} is given twice, again in line {node.start_mark.line + 1}.")
         return super().construct_mapping(node, deep)
 
+    def construct_scalar_value(self, node: yaml.ScalarNode) -> bool | int | float:
+        """Return a number or a boolean that is written as in JSON. Raises `YAMLError` for another one."""
+        try:
+            value = YAML_READERS[node.tag](self, node)
+        except (ArithmeticError, LookupError, ValueError) as error:  # !!int x, or a number of 5,000 digits
+            text = quote_value(node.value)
+            raise yaml.YAMLError(f"Line {node.start_mark.line + 1}: {text} cannot be read as {node.tag}.") from error
+        if (node.value.lower() if isinstance(value, bool) else node.value) != json.dumps(value):
+            raise yaml.YAMLError(f"Line {node.start_mark.line + 1}: {ambiguity(node.value, value)}")
+        return value
+
+    def construct_time_text(self, node: yaml.ScalarNode) -> str:
+        """Return a date or a time as a text, as JSON has it."""
+        return str(self.construct_scalar(node))
+
 
 class PlainDumper(yaml.SafeDumper):
-    """Writes no aliases."""
+    """Writes what `PlainLoader` reads back as the same values, without aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """Return a text, in double quotes and with escapes if it has characters that YAML takes for line breaks."""
+        return self.represent_scalar(f"{YAML_TAG}:str", data, None if data.replace("\n", "").isprintable() else '"')
+
+    def represent_number(self, data: float) -> yaml.ScalarNode:
+        """Return a number as JSON writes it: 1e+20, not 1.0e+20."""
+        return self.represent_scalar(f"{YAML_TAG}:float", json.dumps(data))
+
+
+WHOLE_JSON_NUMBER = re.compile(rf"(?:{JSON_NUMBER.pattern})\Z", re.ASCII)
+YAML_TAG = "tag:yaml.org,2002"
+YAML_READERS: dict[str, Callable[[PlainLoader, yaml.ScalarNode], bool | int | float]] = {
+    f"{YAML_TAG}:bool": PlainLoader.construct_yaml_bool,
+    f"{YAML_TAG}:int": PlainLoader.construct_yaml_int,
+    f"{YAML_TAG}:float": PlainLoader.construct_yaml_float,
+}
+for tag in YAML_READERS:
+    PlainLoader.add_constructor(tag, PlainLoader.construct_scalar_value)
+PlainLoader.add_constructor(f"{YAML_TAG}:timestamp", PlainLoader.construct_time_text)
+PlainDumper.add_representer(str, PlainDumper.represent_text)
+PlainDumper.add_representer(float, PlainDumper.represent_number)
+for handler in (PlainLoader, PlainDumper):
+    # PyYAML reads YAML 1.1, in which 1e5 is a text. In YAML 1.2 and in JSON it is a number.
+    handler.add_implicit_resolver(f"{YAML_TAG}:float", WHOLE_JSON_NUMBER, list("-+.0123456789"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +137,26 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
     """
     Create or change the objects in the YAML, all or none. Objects that it does not contain stay as they are.
 
-    *dry_run* returns the outcomes without saving. Raises `ValidationError` by place, such as flags/dark_mode, also for
-    a change that the user may not make in the admin.
+    All or none, because the objects depend on each other: if a segment is refused, a flag of the same file would go to
+    the units of the old segment. *dry_run* returns the outcomes without saving. Raises `ValidationError` with the
+    errors of each object by place, such as flags/dark_mode, also for a change that the user may not make in the admin.
     """
     content = parse_yaml(text)
-    outcomes, errors = [], {}
+    outcomes: list[ImportOutcome] = []
+    errors: dict[str, Any] = {}
     for section, subject in SECTIONS.items():
+        places: set[str] = set()
         for number, document in enumerate(content.get(section) or []):
             key = document.get("key", "") if isinstance(document, Mapping) else ""
+            place = f"{section}/{key or number}"
+            if place in places:
+                errors[f"{place} (item {number + 1})"] = {"key": ["The file has this key twice."]}
+                continue
+            places.add(place)
             try:
                 outcomes.append(import_document(subject, document, actor, why, now))
-            except ValidationError as error:
-                errors[f"{section}/{key or number}"] = error.detail
+            except APIException as error:
+                errors[place] = error.detail
     if errors:
         raise ValidationError(errors)
     if dry_run:
@@ -129,6 +188,7 @@ def import_document(subject: ChangeSubject, document: Document, actor: Actor, wh
     if not isinstance(document, Mapping) or not isinstance(document.get("key"), str):
         raise ValidationError({"key": ["Give an object with a key."]})
     key, model = document["key"], SUBJECT_HANDLERS[subject].model
+    check_key(key)
     is_new = not model.objects.filter(key=key).exists()
     record = apply_change(
         subject=subject, key=key, patch=document, actor=actor, why=why, now=now, action="imported", create=is_new

@@ -9,10 +9,12 @@ from rest_framework.response import Response
 
 from access.inputs import Request
 from access.scopes import READ_METHODS, Scope, single_scope
+from access.typed_fields import TypedField
 from access.views import APIView, takes
 from recommendations.api import openapi
 from recommendations.api.serializers import id_field
 from recommendations.services.members import erasure
+from values.types import whole_number_from
 
 STAFF_PERMISSIONS = dict.fromkeys(READ_METHODS, "recommendations.view_erasurereceipt")
 
@@ -21,7 +23,7 @@ class ErasuresQuery(serializers.Serializer):
     """Query parameters of the list of erasures."""
 
     member_id = id_field(required=False, default="", help_text="Only the erasures of the member who had this id.")
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    limit = TypedField(whole_number_from(1, 100), default=20)
 
 
 class ErasureOut(serializers.Serializer):

@@ -15,6 +15,7 @@ from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi, problems
 from recommendations.api import serializers as s
+from recommendations.api.item_lists import parse_items
 from recommendations.api.senders import get_sender
 from recommendations.contracts import Sender
 from recommendations.services.learning import interact
@@ -122,13 +123,15 @@ class SeenView(APIView):
     @openapi.describe_endpoint(
         400,
         404,
-        responses={200: s.SeenPostsOut},
+        responses={200: s.SeenPostsOut, 207: s.SeenPostsOut},
+        request=s.SeenPostsBody,
         operation_id="mark_seen",
         summary="Mark posts as seen by a member",
         tags=["interactions"],
     )
-    @takes(body=s.SeenPostsBody())
+    @takes(body=s.UncheckedSeenPosts().run_validation)
     def post(self, request: Request, member_id: str) -> Response:
-        """Mark posts as seen, so that the member is not served them again. Returns the number of posts marked."""
-        marked = interact.mark_seen(member_id=member_id, post_ids=request.inputs.body["post_ids"], now=now())
-        return Response({"marked": marked})
+        """Mark posts as seen, so that the member is not served them again. Status 207 if some ids were rejected."""
+        ids = parse_items(request.inputs.body, "post_ids", s.id_field())
+        marked = interact.mark_seen(member_id=member_id, post_ids=list(ids.valid.values()), now=now())
+        return Response({"marked": marked, "rejected": ids.list_rejections()}, status=ids.status)

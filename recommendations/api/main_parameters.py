@@ -12,10 +12,12 @@ from rest_framework.response import Response
 
 from access.inputs import Request
 from access.scopes import Scope, single_scope
+from access.typed_fields import TypedField
 from access.views import APIView, takes
 from recommendations.api import openapi
 from recommendations.services.errors import UnknownPolicy
 from recommendations.services.explaining.main_parameters import describe_main_parameters
+from values.types import whole_number_from
 
 
 class MainParametersQuery(serializers.Serializer):
@@ -24,7 +26,7 @@ class MainParametersQuery(serializers.Serializer):
     variant = serializers.SlugField(
         max_length=64, required=False, default="", help_text="An earlier version of this variant. Default: all active."
     )
-    version = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False, default=0)
+    version = TypedField(whole_number_from(0, 2**31 - 1), required=False, default=0)
 
 
 class WeighedSignalOut(serializers.Serializer):

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from access.inputs import Request
 from access.scopes import Scope, single_scope
+from access.typed_fields import TypedField
 from access.views import APIView, takes
 from monitoring.clock import now
 from monitoring.views import may_read_metrics
@@ -28,6 +29,7 @@ from recommendations.services.measuring.product import (
     ProductReport,
     report_cache,
 )
+from values.types import whole_number_from
 
 SHOWN_DAYS = (1, 7, 28)
 """The time ranges of the page."""
@@ -39,8 +41,8 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 190, 76, 16, 30
 class ProductReportQuery(serializers.Serializer):
     """Query parameters of the product report."""
 
-    days = serializers.IntegerField(
-        min_value=1, max_value=MAX_DAYS, default=DEFAULT_DAYS, help_text="Length of the period in times of 24 hours."
+    days = TypedField(
+        whole_number_from(1, MAX_DAYS), default=DEFAULT_DAYS, help_text="Length of the period in times of 24 hours."
     )
 
 

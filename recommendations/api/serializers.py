@@ -129,6 +129,13 @@ MAX_PICTURES = 20
 """Pictures per request. At 13 ms each on one core and a body of 5 MB, the response takes less than a second."""
 
 
+class AnyJSONField(serializers.Field):
+    """A field that accepts any JSON value. DRF's JSONField would reject the whole list for one number out of range."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
 class VectorItem(StrictSerializer):
     """The vector of one post."""
 
@@ -136,8 +143,15 @@ class VectorItem(StrictSerializer):
     vector = TypedField(VectorNumbers)
 
 
+class UncheckedVectors(StrictSerializer):
+    """Vectors of one embedding model, validated separately, so that an invalid one does not reject the others."""
+
+    embedding_model = TypedField(ModelName)
+    vectors = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
+
+
 class VectorsBody(StrictSerializer):
-    """Vectors of one embedding model."""
+    """The body of `UncheckedVectors` for the OpenAPI schema, with the fields of a vector."""
 
     embedding_model = TypedField(ModelName, help_text="The platform's embedding model, with its version.")
     vectors = LimitedListField(child=VectorItem(), min_length=1, max_length=MAX_ITEMS)
@@ -163,17 +177,31 @@ class PictureItem(StrictSerializer):
     image = Base64Field(help_text="A JPEG, PNG or WebP file, encoded in base64.")
 
 
+class UncheckedPictures(StrictSerializer):
+    """Pictures to embed, validated separately. Only their vectors are stored."""
+
+    pictures = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_PICTURES)
+
+
 class PicturesBody(StrictSerializer):
-    """Pictures to embed. Only their vectors are stored."""
+    """The body of `UncheckedPictures` for the OpenAPI schema, with the fields of a picture."""
 
     pictures = LimitedListField(child=PictureItem(), min_length=1, max_length=MAX_PICTURES)
 
 
+class RejectedListItemOut(serializers.Serializer):
+    """An item of a list that was rejected."""
+
+    index = serializers.IntegerField(help_text="Its position in the list, from 0.")
+    problem = Problem()
+
+
 class StoredVectorsOut(serializers.Serializer):
-    """The number of stored vectors, and the ids without a post."""
+    """The number of stored vectors, the ids without a post, and the items that were rejected."""
 
     stored = serializers.IntegerField()
     unknown_post_ids = serializers.ListField(child=serializers.CharField())
+    rejected = RejectedListItemOut(many=True)
 
 
 class ExplainQuery(StrictSerializer):
@@ -249,13 +277,6 @@ class EventIn(StrictSerializer):
         if missing:
             raise serializers.ValidationError(dict.fromkeys(missing, "This field is required."), code="required")
         return attrs
-
-
-class AnyJSONField(serializers.Field):
-    """A field that accepts any JSON value. DRF's JSONField would reject the whole list for one number out of range."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        return data
 
 
 class UncheckedEvents(StrictSerializer):
@@ -346,8 +367,14 @@ class MembersBody(StrictSerializer):
     members = LimitedListField(child=MemberIn(), min_length=1, max_length=MAX_ITEMS)
 
 
+class UncheckedSeenPosts(StrictSerializer):
+    """Ids of posts that were on a member's screen, validated separately."""
+
+    post_ids = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
+
+
 class SeenPostsBody(StrictSerializer):
-    """Posts that were on a member's screen."""
+    """The body of `UncheckedSeenPosts` for the OpenAPI schema."""
 
     post_ids = LimitedListField(child=id_field(), min_length=1, max_length=MAX_ITEMS)
 
@@ -495,9 +522,10 @@ class EventResultsOut(serializers.Serializer):
 
 
 class SeenPostsOut(serializers.Serializer):
-    """The number of posts that were marked as seen."""
+    """The number of posts that were marked as seen, and the ids that were rejected."""
 
     marked = serializers.IntegerField(help_text="Ids without a post that the member may see are not counted.")
+    rejected = RejectedListItemOut(many=True)
 
 
 class InteractionsQuery(StrictSerializer):

@@ -21,6 +21,7 @@ from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.api import serializers as s
 from recommendations.api.interactions import parse_event, record_events
+from recommendations.api.item_lists import parse_items
 from recommendations.api.senders import get_sender, get_submitter
 from recommendations.contracts import CONTENT_SPACE
 from recommendations.graphql_api import types as t
@@ -261,8 +262,8 @@ class Mutation:
     def mark_seen(self, info: Info, member_id: strawberry.ID, post_ids: list[strawberry.ID]) -> int:
         require_scope(info, Scope.INTERACTIONS_WRITE, member_id)
         check_ids(memberId=member_id)
-        values = validate(s.SeenPostsBody, {"post_ids": post_ids})
-        return interact.mark_seen(member_id=member_id, post_ids=values["post_ids"], now=now())
+        ids = parse_items(validate(s.UncheckedSeenPosts, {"post_ids": post_ids}), "post_ids", s.id_field())
+        return interact.mark_seen(member_id=member_id, post_ids=list(ids.valid.values()), now=now())
 
     @strawberry.mutation(description="Update the given preferences.")
     def update_preferences(self, info: Info, member_id: strawberry.ID, changes: t.PreferencesInput) -> t.Preferences:

@@ -1,6 +1,7 @@
 """Messages and documents name only commands, options, files and addresses that exist."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,16 @@ from recommendations.api.urls import NotFoundView
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("access", "flags", "monitoring", "recommendations", "recsys_project", "values")
 COMMAND = re.compile(r"manage\.py ([a-z_]+)((?: [^`\"'\n|#;&)]*)?)")
-ADDRESS = re.compile(r"(?<![\w.])/(?:api/v1/|ofrep/v1/|graphql|readyz|livez)[\w/{}.-]*")
+MAKE = re.compile(r"(?:`|\bRun |^)make ([a-z][a-z-]*)(?![\w-])", re.MULTILINE)
+TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+MODULE = re.compile(r"python3? -m ((?:access|benchmarks|flags|monitoring|recommendations|recsys_project|tests)[\w.]*)")
+ADDRESS = re.compile(
+    r"(?<![\w.:/])/(?:api/v1/|ofrep/v1/|graphql|readyz|livez|metrics|alertmanager|admin/|explore/|product/|policies/"
+    r"|main-parameters/)[\w/{}.-]*"
+)
 DOCUMENT = re.compile(r"(?<![\w/])docs/[\w/-]+\.md\b")
+PREFIXES = {"/api/v1", "/ofrep/v1"}
+"""What scripts put before the addresses of their requests."""
 EXAMPLES = {"member_id": "a", "post_id": "a", "requester_id": "b", "target_id": "b", "kind": "follow", "key": "k"}
 UUIDS = {"request_id", "job_id", "erasure_id", "id"}
 OPTION = re.compile(r"--[a-z][a-z-]*")
@@ -22,9 +31,22 @@ PAST, PAST_FOLDERS = {"CHANGELOG.md"}, {"decisions", "migrations"}
 
 
 def texts():
-    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "recommendations/README.md"]
-    return [path for path in (*sources, *documents) if path.name not in PAST and not PAST_FOLDERS & {*path.parts}]
+    """Return the sources, pages, scripts, documents and files for deployment that people read."""
+    names = [
+        f"{package}/**/*{suffix}" for package in PACKAGES for suffix in (".py", ".html", ".js", ".ts", ".sh", ".md")
+    ]
+    names += [
+        "*.md",
+        "docs/**/*.md",
+        "docs/**/*.rst",
+        "docs/**/*.html",
+        "wasm/**/*.md",
+        "benchmarks/*.py",
+        "examples/**/*.md",
+    ]
+    names += ["deploy/**/*", "Makefile", "Dockerfile", "docker-compose.yml", "pyproject.toml", ".env.example", "*.py"]
+    found = {path for name in names for path in ROOT.glob(name) if path.is_file()}
+    return sorted(path for path in found if path.name not in PAST and not PAST_FOLDERS & {*path.parts})
 
 
 def unknown_commands(text):
@@ -51,7 +73,8 @@ def unknown_commands(text):
 
 def unknown_addresses(text):
     """Return the addresses that no pattern of a URL matches."""
-    return [address for address in ADDRESS.findall(text) if not exists(address.rstrip("./"))]
+    found = [address.rstrip("./") for address in ADDRESS.findall(text)]
+    return [address for address in found if address not in PREFIXES and not exists(address)]
 
 
 def exists(address):
@@ -71,6 +94,13 @@ def example(name):
     return "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11" if name in UUIDS else EXAMPLES.get(name, "a")
 
 
+def unknown_targets(text):
+    """Return the targets of make, and the modules to run, that do not exist."""
+    targets = set(TARGET.findall((ROOT / "Makefile").read_text()))
+    modules = [name for name in MODULE.findall(text) if find_spec(name.rstrip(".")) is None]
+    return [name for name in MAKE.findall(text) if name not in targets] + modules
+
+
 def missing_files(text):
     """Return the named files that do not exist."""
     return [
@@ -78,7 +108,7 @@ def missing_files(text):
     ]
 
 
-@pytest.mark.parametrize("find", [unknown_commands, unknown_addresses, missing_files])
+@pytest.mark.parametrize("find", [unknown_commands, unknown_addresses, unknown_targets, missing_files])
 def test_what_messages_and_documents_name_exists(find):
     found = {str(path.relative_to(ROOT)): names for path in texts() if (names := find(path.read_text()))}
     assert found == {}
@@ -90,6 +120,9 @@ def test_what_messages_and_documents_name_exists(find):
         (unknown_commands, "Run `manage.py import`."),
         (unknown_commands, "Run `manage.py import_data posts FILE --error x`."),
         (unknown_addresses, "Send POST /api/v1/member."),
+        (unknown_addresses, "Open /explore/members/."),
+        (unknown_targets, "Run `make install`."),
+        (unknown_targets, "Run `python -m benchmarks.feeds`."),
         (missing_files, "See docs/nothing.md."),
     ],
 )

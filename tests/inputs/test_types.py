@@ -10,7 +10,17 @@ from values.languages import is_in_range
 from values.names import describe_unknown_name, find_unknown_name
 from values.problems import InvalidValueError, quote_value
 from values.text import contains_word, fold
-from values.types import Language, Media, SafetyLabels, VectorNumbers, Word, list_of, read, read_cell
+from values.types import (
+    Language,
+    Media,
+    SafetyLabels,
+    VectorNumbers,
+    Word,
+    list_of,
+    read,
+    read_cell,
+    whole_number_from,
+)
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -154,3 +164,16 @@ def test_a_range_contains_its_languages(language_range, inside, outside):
 
 def test_a_language_has_one_canonical_form():
     assert read(list_of(Language), ["pt-br", "PT-BR", "pt-BR"]) == ["pt-BR"]
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [(2**63 - 1, 2**63 - 1), (0, 0), ("42", 42), ("1e3", 1000), (5.0, 5)]
+    + [(value, REFUSED) for value in (2**63, -1, 10**400, 1e400, float("nan"), 1.5, True, "x", "1_0", None, [1])],
+)
+def test_a_whole_number_keeps_every_digit(value, whole):
+    if whole is REFUSED:
+        with pytest.raises(InvalidValueError):
+            read(whole_number_from(0, 2**63 - 1), value)
+    else:
+        assert read(whole_number_from(0, 2**63 - 1), value) == whole

@@ -404,7 +404,10 @@ def test_alerts_of_alertmanager_are_recorded_once_without_notices(client, monkey
         ("{", "not JSON"),
         ([], "`alerts` must be a list"),
         ({"alerts": [{}]}, "labels"),
-        ({"alerts": [PAYLOAD["alerts"][0], PAYLOAD["alerts"][0] | {"status": "unknown"}]}, "status"),
+        ('{"alerts": [], "alerts": []}', "not JSON"),
+        ({"alerts": [PAYLOAD["alerts"][0] | {"status": "unknown"}]}, "status"),
+        ({"alerts": [PAYLOAD["alerts"][0] | {"fingerprint": "a\0"}]}, "NUL"),
+        ({"alerts": [PAYLOAD["alerts"][0] | {"annotations": {"summary": "\ud800"}}]}, "surrogate"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"startsAt": "2026-99-01T00:00:00Z"}]}, "startsAt"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"labels": {"a": "b"}}]}, "alertname"),
     ],
@@ -415,6 +418,16 @@ def test_an_invalid_payload_records_nothing(client, monkeypatch, payload, messag
     assert response.status_code == 400 and message in response.json()["detail"]
     assert response["Content-Type"] == "application/problem+json"
     assert not Alert.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_invalid_alert_costs_itself_only(client, monkeypatch):
+    set_env(monkeypatch, metrics_token=SecretStr("tok"))
+    good = PAYLOAD["alerts"][0]
+    response = send(client, {"alerts": [good | {"status": "unknown"}, good, {}]})
+    assert (response.status_code, response.json()["recorded"]) == (207, 1)
+    assert [row["alert"] for row in response.json()["rejected"]] == [0, 2]
+    assert Alert.objects.get().name == "DiskFull"
 
 
 @pytest.fixture

@@ -178,12 +178,15 @@ def read_feeds(call_api):
     call_api("explain", 200, **parameters)
     call_api("list_similar_posts", 200, post_id="7", query={"viewer_id": READER, "limit": 1})
     call_api("mark_seen", 200, {"post_ids": ["7", "8"]}, member_id=READER)
+    call_api("mark_seen", 207, {"post_ids": ["7", "8/"]}, member_id=READER)
     call_api("list_show_less_effects", 200, member_id=READER)
 
 
 def search_posts(call_api, monkeypatch):
     vectors = [{"post_id": name, "vector": [0.0] * n + [1.0] + [0.0] * (7 - n)} for n, name in enumerate("789")]
     call_api("store_vectors", 200, {"embedding_model": "own-1", "vectors": vectors}, space="photo")
+    short = {"post_id": "9", "vector": [1.0]}
+    call_api("store_vectors", 207, {"embedding_model": "own-1", "vectors": [vectors[0], short]}, space="photo")
     wiring.sync_embedding_models(clock.now(), must_be_current=True)  # every process does this within a second
     body = {"viewer_id": READER, "space": "photo", "vector": vectors[0]["vector"], "limit": 1}
     call_api("search_by_vector", 200, body)
@@ -195,6 +198,7 @@ def search_posts(call_api, monkeypatch):
         # An image embedding model has about 100 MB. It is tested in test_pictures.py.
         patch.setattr(spaces, "store_pictures", lambda **_: [])
         call_api("store_pictures", 200, body, space="image")
+        call_api("store_pictures", 207, {"pictures": [*body["pictures"], {"post_id": "8"}]}, space="image")
 
 
 def manage_profiles(call_api):

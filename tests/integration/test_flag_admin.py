@@ -398,6 +398,29 @@ def test_the_form_creates_a_segment(editor):
     )
 
 
+@pytest.mark.parametrize(
+    ("attribute", "line", "values"),
+    [
+        ("app", "1.10", "1.1 for the number"),
+        ("app", "True", "true for the boolean"),
+        ("app", '"1.10"', ["1.10"]),
+        ("app", "1.1", [1.1]),
+        ("region", "276", ["276"]),
+        ("region", "True", ["True"]),
+        ("is_active", "true", [True]),
+    ],
+)
+def test_a_condition_is_read_by_the_type_of_its_attribute(editor, attribute, line, values):
+    condition = {"attribute": attribute, "operator": "in", "values": line, "position": "0"}
+    form = {"key": "s", "match": "all", "allowed_ids": "", "denied_ids": "", "why": "a test"}
+    response = editor.post(page("segment_add"), form | inline_rows("conditions", condition))
+    if isinstance(values, str):
+        assert response.status_code == 200 and values in response.content.decode()
+        assert not Segment.objects.exists()
+    else:
+        assert Segment.objects.get().conditions.get().values == values
+
+
 def test_the_playground_explains_a_members_value(client):
     sign_in(client, "Viewer")
     factories.flag("f", at=now(), is_enabled=True, rollout_percentage=100)
@@ -407,6 +430,8 @@ def test_the_playground_explains_a_members_value(client):
     assert "true <span" in content and "This rule decides." in content
     several = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "region=DE\n\n langs=de,en \n"})
     assert several.context["form"].cleaned_data["assumed_attributes"] == {"region": "DE", "langs": ["de", "en"]}
+    ambiguous = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "app=1.10"})
+    assert "has two meanings" in ambiguous.content.decode()
     invalid = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "DE"})
     assert "Write each line as name=value" in invalid.content.decode()
     assert "There is no flag" in client.get(url, {"flag": "gone", "unit_id": "7"}).content.decode()

@@ -1,5 +1,6 @@
 """Change history, approval, explanation, YAML, stale flags and rollout plans."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from django.db import DatabaseError, connection
 from rest_framework.exceptions import ValidationError
 
 from flags import attributes, gauges, snapshot
+from flags.attributes import Attribute, AttributeType
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment
 from flags.services import approve, erasure, rollouts, transfer
 from flags.services.change import Actor, apply_change
@@ -187,7 +189,9 @@ def test_an_explanation_names_the_experiment_that_did_not_take_a_unit():
 
 
 def test_an_explanation_has_the_outcome_of_each_rule():
-    attributes.register_attributes("test", {"region": "where"}, lambda unit: {"region": "DE"})
+    attributes.register_attributes(
+        "test", {"region": Attribute(AttributeType.TEXT, "where")}, lambda unit: {"region": "DE"}
+    )
     try:
         condition = {"attribute": "region", "values": ["FR"]}
         apply_change(
@@ -266,6 +270,14 @@ def test_exported_yaml_can_be_imported():
         ("flags: [{key: ok}, {key: y, kind: color}]", "flags/y"),
         ("flags: {", "text"),
         ("colors: []", "text"),
+        ("flags: [{key: ok, expires_at: !!int soon}]", "text"),
+        ("flags: [{key: ok, is_enabled: !!bool maybe}]", "text"),
+        (f"flags: [{{key: ok, on_value: {'9' * 5000}}}]", "text"),
+        ('flags: [{key: "a\\0b"}, {key: ok}]', "flags/a\0b"),
+        ("flags: [{key: ok}, {key: ok, is_enabled: true}]", "flags/ok (item 2)"),
+        ("flags: [{key: ok}, {key: x, kind: json, on_value: {1: a}}]", "flags/x"),
+        ("flags: [{key: ok}, {key: x, kind: json, on_value: !!set {a}}]", "flags/x"),
+        ("flags: [{key: ok}, {key: x, kind: number, on_value: 12345678901234567890}]", "flags/x"),
     ],
 )
 def test_yaml_with_an_error_changes_nothing(text, place):
@@ -273,6 +285,33 @@ def test_yaml_with_an_error_changes_nothing(text, place):
         transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
     assert place in error.value.detail
     assert not Flag.objects.filter(key__in=["x", "y", "ok"]).exists()
+
+
+def test_a_refused_import_names_every_bad_object_and_keeps_the_good_ones_out():
+    text = """
+    segments: [{key: good}, {key: bad, match: some}, 5]
+    flags: [{key: ok, rules: [{segment: good}]}, {key: ok}, {key: y, rules: [{segment: bad}]}, {key: z, size: 1}]
+    """
+    with pytest.raises(ValidationError) as error:
+        transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
+    assert set(error.value.detail) == {"segments/bad", "segments/2", "flags/ok (item 2)", "flags/y", "flags/z"}
+    assert not Segment.objects.exists() and not Flag.objects.filter(key__in=["ok", "y", "z"]).exists()
+
+
+@pytest.mark.parametrize("word", ["1.10", "010", "0x1F", "1_000", "1:30", "1e5", ".5", "+1", ".inf", "no", "On", "YES"])
+def test_a_word_that_yaml_readers_understand_differently_is_refused(word):
+    text = f"segments:\n- key: s\n  conditions: [{{attribute: region, values: [{word}]}}]"
+    with pytest.raises(ValidationError, match=f"Line 3: '{re.escape(word)}' has two meanings"):
+        transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
+    transfer.import_yaml(text=text.replace(word, f"'{word}'"), actor=TEST, why="x", now=NOW)
+    assert Segment.objects.get(key="s").conditions.get().values == [word]
+
+
+@pytest.mark.parametrize("word", ["2026-01-31", "2026-01-31T12:00:00Z", "0o17", "DE", "1.2.3", "a b"])
+def test_another_word_without_quotes_is_a_text(word):
+    text = f"segments: [{{key: s, conditions: [{{attribute: region, values: [{word}]}}]}}]"
+    transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
+    assert Segment.objects.get(key="s").conditions.get().values == [word]
 
 
 def test_an_imported_change_of_a_flag_that_needs_approval_waits_for_approval():

@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY
 from rest_framework.exceptions import ValidationError
 
 from flags import attributes, hooks, payload, provider, snapshot
+from flags.attributes import Attribute, AttributeType
 from flags.experiments.exposures import UnitExposure, record_exposures
 from flags.experiments.openfeature_metadata import answer_from_details
 from flags.models import (
@@ -57,6 +58,7 @@ pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TEST = Actor(system="test")
+SHOE_SIZE = Attribute(AttributeType.NUMBER, "EU")
 UNITS = [f"unit-{n}" for n in range(2000)]
 
 
@@ -248,7 +250,7 @@ def test_a_schedule_turns_a_flag_on_and_off(monkeypatch):
 def test_attributes_of_a_unit_are_read_only_if_a_rule_needs_them():
     read_units = []
     attributes.register_attributes(
-        "test", {"shoe_size": "EU"}, lambda unit: read_units.append(unit) or {"shoe_size": 44}
+        "test", {"shoe_size": SHOE_SIZE}, lambda unit: read_units.append(unit) or {"shoe_size": 44}
     )
     try:
         create_flag("plain")
@@ -279,8 +281,8 @@ def test_a_failed_reader_leaves_its_attributes_unknown(caplog):
     def fail(unit_id):
         raise DatabaseError("unavailable")
 
-    attributes.register_attributes("broken", {"height": "in cm"}, fail)
-    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: {"shoe_size": 44})
+    attributes.register_attributes("broken", {"height": Attribute(AttributeType.NUMBER, "in cm")}, fail)
+    attributes.register_attributes("test", {"shoe_size": SHOE_SIZE}, lambda unit: {"shoe_size": 44})
     try:
         create_segment("tall", conditions=[{"attribute": "height", "operator": "above", "values": [180]}])
         create_segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
@@ -674,7 +676,7 @@ def test_openfeature_carries_the_variant_of_an_earlier_phase_without_an_exposure
 
 def test_all_flags_are_evaluated_with_one_read_of_the_attributes():
     read_units = []
-    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: read_units.append(unit) or {})
+    attributes.register_attributes("test", {"shoe_size": SHOE_SIZE}, lambda unit: read_units.append(unit) or {})
     try:
         create_segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
         for key in ("f", "g"):

@@ -165,14 +165,73 @@ def test_a_rejected_row_of_parquet_is_listed_with_its_number(tmp_path):
     assert json.loads(summary.errors_path.read_text())["line"] == 2
 
 
-@pytest.mark.parametrize("content", ["not Parquet", "binary ids"])
+def timestamps(unit, *values, zone="UTC"):
+    return pa.array(values, pa.timestamp(unit, zone))
+
+
+IN_2026 = 1_780_228_800
+
+
+@pytest.mark.parametrize(
+    ("columns", "rejected", "field"),
+    [
+        ({"created_at": timestamps("ns", IN_2026 * 10**9 + 123_456_789, None)}, [], ""),
+        ({"created_at": timestamps("s", IN_2026, 10**13)}, [2], "created_at"),
+        ({"created_at": timestamps("us", 2**62, IN_2026 * 10**6)}, [1], "created_at"),
+        ({"created_at": timestamps("ms", IN_2026 * 1000, IN_2026, zone="Mars/Base")}, [], ""),
+        ({"created_at": timestamps("ms", IN_2026 * 1000, None, zone=None)}, [1], "created_at"),
+        ({"created_at": pa.array([10**7, None], pa.date32())}, [1], "created_at"),
+        ({"birth_year": pa.array([1990.0, float("nan")])}, [2], ""),
+        ({"birth_year": pa.array([1990, 10**12])}, [2], "birth_year"),
+        ({"region": pa.array(["DE", "AT"]).dictionary_encode()}, [], ""),
+        ({"languages": pa.array([["en"], [None]])}, [2], "languages"),
+        ({"languages": pa.array(["en|de", None])}, [1], "languages"),
+        ({"region": pa.array([None, None])}, [], ""),
+    ],
+)
+def test_a_value_of_parquet_that_cannot_be_used_costs_its_row_only(tmp_path, columns, rejected, field):
+    table = pa.table({"id": ["a", "b"], "is_private": [False, False]} | columns)
+    parquet.write_table(table, tmp_path / "members.parquet")
+    summary = import_file(kind="members", path=tmp_path / "members.parquet", now=NOW, progress=lambda *_: None)
+    errors = [] if summary.errors_path is None else map(json.loads, summary.errors_path.read_text().splitlines())
+    assert [(row["line"], row["field"]) for row in errors] == [(line, field) for line in rejected]
+    assert set(Member.objects.values_list("external_id", flat=True)) == {"a", "b"} - {"-ab"[line] for line in rejected}
+
+
+def test_the_rejected_rows_of_parquet_go_where_they_may_be_written(tmp_path):
+    """Files beside the imported one, whose folder may be read-only, stay as they are."""
+    parquet.write_table(pa.table({"id": ["a", ""], "is_private": [False, False]}), tmp_path / "members.parquet")
+    (tmp_path / "members.parquet.jsonl").write_text("mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "elsewhere").mkdir()
+    errors = tmp_path / "elsewhere" / "rejected.jsonl"
+    paths = {"path": tmp_path / "members.parquet", "errors_path": errors}
+    summary = import_file(kind="members", **paths, now=NOW, progress=lambda *_: None)
+    assert summary.errors_path == errors and json.loads(errors.read_text())["line"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "elsewhere"])
+    assert (tmp_path / "members.parquet.jsonl").read_text() == "mine"
+
+
+def test_the_rejected_rows_never_replace_the_imported_file(tmp_path):
+    path = tmp_path / "members.csv"
+    path.write_text("id,is_private\n")
+    with pytest.raises(ImportFileError, match="would replace the file"):
+        import_file(kind="members", path=path, errors_path=path, now=NOW, progress=lambda *_: None)
+    assert path.read_text() == "id,is_private\n"
+
+
+@pytest.mark.parametrize("content", ["not Parquet", "binary ids", "repeated columns"])
 def test_a_parquet_file_that_cannot_be_read_is_reported(tmp_path, content):
     path = tmp_path / "members.parquet"
     if content == "not Parquet":
         path.write_text("id,is_private\n")
-    else:
+    elif content == "binary ids":
         parquet.write_table(pa.table({"id": [b"\xff\x00"], "is_private": [False]}), path)
-    with pytest.raises(ImportFileError, match=r"members\.parquet: cannot be read as Parquet"):
+    else:
+        parquet.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["id", "id"]), path)
+    with pytest.raises(
+        ImportFileError, match=r"members\.parquet: (cannot be read as Parquet|the columns id are repeated)"
+    ):
         import_file(kind="members", path=path, now=NOW, progress=lambda *_: None)
     assert list(tmp_path.iterdir()) == [path]
 

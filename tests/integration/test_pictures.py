@@ -133,7 +133,7 @@ def test_clip_finds_pictures_by_text_and_texts_by_picture(clip, client, monkeypa
         factories.post(factories.member(), f"{color}-picture", kind="image", media=[{"url": "https://x.test/a.png"}])
         factories.post(factories.member(), f"{color}-text", text=f"{color} {color}")
     response = send_pictures(client, {f"{color}-picture": to_png(solid_color(color)) for color in COLORS})
-    assert response.json() == {"stored": 3, "unknown_post_ids": []}
+    assert response.json() == {"stored": 3, "unknown_post_ids": [], "rejected": []}
     out = StringIO()
     call_command("embed", stdout=out)
     assert out.getvalue().endswith("Embedded 3 text posts in the image space.\n") and embed_text_posts(now=NOW) == 0
@@ -157,6 +157,7 @@ def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
     assert send_pictures(client, {"nowhere": to_png(crossword())}).json() == {
         "stored": 0,
         "unknown_post_ids": ["nowhere"],
+        "rejected": [],
     }
     row = EmbeddingModel.objects.get(space="image")
     assert (row.state, row.embedder, row.dimension, row.name) == ("active", "conse", 256, ConseText().name)
@@ -168,27 +169,30 @@ def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
     assert "clock" not in search_images(client, text="what time is it on the wall")
 
 
-def test_invalid_pictures_are_rejected_by_position_and_nothing_is_stored(client, monkeypatch):
+def test_an_invalid_picture_costs_itself_only(client, monkeypatch):
     set_image_embedder(monkeypatch, "conse")
-    factories.post(factories.member(), "one")
+    for name in ("one", "five"):
+        factories.post(factories.member(), name)
     good, cut = to_png(crossword()), to_png(crossword())[:900]
     bomb = to_png(solid_color("red").resize((8000, 8000)))
-    for invalid, message in (
-        (b"GIF89a but not really", "Image 1 cannot be read"),
-        (cut, "Image 1"),
-        (bomb, "25,000,000"),
-    ):
-        rejected = send_pictures(client, {"one": good, "two": invalid})
-        assert (rejected.status_code, rejected.json()["code"]) == (400, "invalid-pictures")
-        assert message in rejected.json()["detail"]
-    assert not PostEmbedding.objects.filter(space="image").exists()
+    pictures = {"one": good, "two": b"GIF89a but not really", "three": cut, "four": bomb, "five": good, "six": good}
+    sent = send_pictures(client, pictures)
+    content = sent.json()
+    assert (sent.status_code, content["stored"], content["unknown_post_ids"]) == (207, 2, ["six"])
+    problems = {row["index"]: row["problem"]["detail"] for row in content["rejected"]}
+    assert problems.keys() == {1, 2, 3} and "25,000,000" in problems[3]
+    assert problems[1] == "The picture cannot be read. Send a complete JPEG, PNG or WebP file."
+    assert PostEmbedding.objects.filter(space="image").count() == 2
     rejected = client.put(
         "/api/v1/spaces/image/pictures",
-        {"pictures": [{"post_id": "one", "image": "???"}]},
+        {"pictures": [{"post_id": "one", "image": "???"}, 5]},
         content_type="application/json",
     )
-    assert rejected.status_code == 400 and "base64" in str(rejected.json())
+    assert (rejected.status_code, rejected.json()["stored"]) == (207, 0) and "base64" in str(rejected.json())
     assert send_pictures(client, {"one": good}, space="content").status_code == 400
+    large = to_png(solid_color("red").resize((4_999, 5_000)))
+    together = send_pictures(client, {"one": large, "two": large, "three": large})
+    assert (together.status_code, together.json()["code"]) == (400, "invalid-pictures")
 
 
 def test_pictures_are_rejected_without_an_image_embedder(client, monkeypatch):

@@ -15,6 +15,7 @@ from recommendations.services import wiring, work
 from recommendations.services.content import publish
 from recommendations.services.extensions import health
 from recommendations.services.learning import learn
+from recommendations.services.serving.query import FeedFilters
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors import embedding_models, reindexing
 from recommendations.tasks import measure_drift, sync_vector_indexes
@@ -174,6 +175,14 @@ def test_a_non_resident_post_is_filtered_on_current_rows(cold_posts):
     Post.objects.filter(pk=cold_posts.pk).update(visibility=3)
     picks = served_picks()
     assert "old" not in picks and "new" in picks
+
+
+@pytest.mark.parametrize(("tag", "is_found"), [("T0", True), ("t8", True), ("t11", True), ("t99", False)])
+def test_the_filter_of_tags_finds_every_tag_of_a_non_resident_post(cold_posts, tag, is_found):
+    Post.objects.filter(pk=cold_posts.pk).update(tags=[f"t{number}" for number in range(12)])
+    filters = FeedFilters(tags=(tag,))
+    picks = recommend(member_id="vic", limit=20, filters=filters, now=NOW).picks
+    assert [pick.post.id for pick in picks] == ["old"] * is_found
 
 
 def test_a_missing_index_costs_only_its_candidates(cold_posts, monkeypatch):

@@ -143,7 +143,7 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
         "embedding_model": "platform@1",
         "vectors": [{"post_id": "new", "vector": vector}, {"post_id": "?", "vector": vector}],
     }
-    assert send("put", "spaces/image/vectors", body).json() == {"stored": 1, "unknown_post_ids": ["?"]}
+    assert send("put", "spaces/image/vectors", body).json() == {"stored": 1, "unknown_post_ids": ["?"], "rejected": []}
     assert PostEmbedding.objects.filter(post__external_id="new", space="image").exists()
     wiring.reset_parts()
     response = send("post", "search", {"viewer_id": "viewer", "space": "image", "vector": vector}).json()
@@ -159,16 +159,44 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
             "vectors": [{"post_id": "new", "vector": [number] * len(vector)}],
         }
         response = send("put", "spaces/image/vectors", large_body)
-        assert response.status_code == 400 and "a number above 3.4e38" in response.json()["detail"]
+        assert response.status_code == 207 and "up to 3.4e38" in str(response.json()["rejected"])
         query = {"viewer_id": "viewer", "space": "image", "vector": [number] * len(vector)}
-        assert "finite" in send("post", "search", query).json()["detail"]
+        assert "finite" in str(send("post", "search", query).json()["errors"])
     largest_body = {"embedding_model": "platform@1", "vectors": [{"post_id": "new", "vector": [3e38] * len(vector)}]}
     assert send("put", "spaces/image/vectors", largest_body).status_code == 200
     short_body = {"embedding_model": "platform@1", "vectors": [{"post_id": "new", "vector": [1.0] * 8}]}
     invalid = send("put", "spaces/image/vectors", short_body)
-    assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
+    assert (invalid.status_code, invalid.json()["stored"]) == (207, 0)
     assert send("put", "spaces/content/vectors", body).status_code == 400
-    body["vectors"][1]["vector"] = [1.0] * 8
-    invalid = send("put", "spaces/image/vectors", body)
-    assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
-    assert invalid.json()["detail"] == "The vectors differ in length."
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new model", "known model"])
+def test_an_invalid_vector_costs_itself_only(client, settings, monkeypatch, is_new):
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    for name in ("a", "b"):
+        factories.post(factories.member(), name)
+    good = [1.0, *[0.0] * 15]
+    if not is_new:
+        store_vectors(space="own", model="m@1", post_ids=["a"], vectors=np.array([good]), now=NOW)
+    rows = [
+        {"post_id": "a", "vector": [1.0] * 8},
+        {"post_id": "a", "vector": good},
+        {"post_id": "b", "vector": good},
+        {"post_id": "b", "vector": [1e39, *good[1:]]},
+        {"post_id": "\0", "vector": good},
+        {"post_id": "b", "vector": good, "extra": 1},
+        {"post_id": "b"},
+        None,
+        "x",
+        {"post_id": "nowhere", "vector": good},
+    ]
+    body = {"embedding_model": "m@1", "vectors": rows}
+    response = client.put("/api/v1/spaces/own/vectors", body, content_type="application/json")
+    content = response.json()
+    assert (response.status_code, content["stored"], content["unknown_post_ids"]) == (207, 2, ["nowhere"])
+    assert [row["index"] for row in content["rejected"]] == [0, 3, 4, 5, 6, 7, 8]
+    assert content["rejected"][0]["problem"]["detail"] == (
+        "The vector has 8 numbers, and those of its embedding model have 16."
+    )
+    assert content["rejected"][1]["problem"]["errors"][0]["pointer"] == "/vectors/3/vector"
+    assert PostEmbedding.objects.filter(space="own").count() == 2

@@ -16,7 +16,7 @@ from tests.strategies import assert_same_columns, candidates, queries, read_only
 class FakeColdPosts:
     """`ColdPosts` in which the author of each post has the id of the post. Posts with even ids are deleted."""
 
-    def read(self, post_ids, interests):
+    def read(self, post_ids, interests, wanted_tag_ids):
         posts = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
         return replace(posts, author_ids=np.where(post_ids % 2, post_ids, UNKNOWN))
 

@@ -1,16 +1,20 @@
 """Conditions of segments: on lists, texts and versions, and those that no unit can meet."""
 
 import json
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
 from growthbook.core import evalCondition
 from rest_framework.exceptions import ValidationError
 
-from flags.admin.values import format_condition_value, parse_condition_value
 from flags.documents import ConditionDocument, SegmentDocument
 from flags.payload import build_attribute_condition
 from flags.versions import build_at_least, is_version
+from flags.written_values import parse_written, write_value
+from values.problems import InvalidValueError
+
+TEXTS = ("1.10", "276", "true", "True", "no", " x ", "", '"', "a\nb", "a\u2028b", "a\x85b", "null", "é", "[1]", "1e5")
 
 
 def is_met(operator, values, given):
@@ -77,21 +81,56 @@ def test_a_bound_must_be_a_version():
         build_at_least("x", "abc")
 
 
-@pytest.mark.parametrize("operator", ["in", "version_at_least", "contains"])
-@pytest.mark.parametrize("value", ["1.10", "276", "true", " x ", "", '"', "a\nb", "null", "é", "[1]"])
-def test_a_text_is_the_same_after_it_was_edited_as_text(operator, value):
-    assert parse_condition_value(format_condition_value(value, operator), operator) == value
-    assert "\n" not in format_condition_value(value, operator)
+@pytest.mark.parametrize("is_text", [False, True])
+@pytest.mark.parametrize("value", [*TEXTS, 276, 1.5, 1.0, 1e20, -0.0, 2**62, True, False, 0])
+def test_a_value_is_the_same_after_it_was_written_and_read(is_text, value):
+    line = write_value(value, is_text=is_text)
+    if isinstance(value, str) or not is_text:
+        assert json.dumps(parse_written(line, is_text=is_text)) == json.dumps(value)
+    assert len(line.splitlines()) == 1
 
 
-@pytest.mark.parametrize("value", [276, 1.5, True, False, 0])
-def test_a_number_is_the_same_after_it_was_edited_as_text(value):
-    assert json.dumps(parse_condition_value(format_condition_value(value, "in"), "in")) == json.dumps(value)
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("1.10", "Write 1.1 for the number"),
+        ("007", "Write 7 for the number"),
+        ("1e5", "Write 100000 for the number"),
+        ("+1", "Write 1 for the number"),
+        (".5", "Write 0.5 for the number"),
+        ("1e400", "Write it in quotes"),
+        ("True", "Write true for the boolean"),
+        ("FALSE", "Write false for the boolean"),
+    ],
+)
+def test_a_word_that_could_be_a_text_or_another_value_is_refused(word, advice):
+    with pytest.raises(InvalidValueError, match="two meanings") as caught:
+        parse_written(word)
+    assert caught.value.advice.startswith(advice)
+    assert parse_written(word, is_text=True) == parse_written(f'"{word}"') == word
 
 
-def test_a_version_that_is_typed_stays_a_text():
-    assert parse_condition_value("1.10", "version_at_least") == "1.10"
-    assert parse_condition_value("18", "in") == 18
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (("region", "in", [276]), 'Write "276".'),
+        (("region", "in", ["276"]), ""),
+        (("languages", "contains", ["en"]), ""),
+        (("languages", "above", ["en"]), "list of texts"),
+        (("is_active", "in", ["true"]), "without quotes"),
+        (("is_active", "in", [True]), ""),
+        (("is_active", "contains", ["true"]), "never true"),
+        (("joined_on", "above", ["2026-01-31"]), ""),
+        (("app", "in", [276, "276", True]), ""),
+    ],
+)
+def test_a_condition_on_a_registered_attribute_has_values_of_its_type(condition, message):
+    document = dict(zip(("attribute", "operator", "values"), condition, strict=True))
+    if message:
+        with pytest.raises(ValidationError, match=message):
+            ConditionDocument().run_validation(document)
+    else:
+        assert ConditionDocument().run_validation(document) == document
 
 
 @pytest.mark.parametrize(
@@ -103,6 +142,11 @@ def test_a_version_that_is_typed_stays_a_text():
         ("contains", [5]),
         ("above", [True]),
         ("in", [None]),
+        ("above", ["1.10"]),
+        ("in", [10**400]),
+        ("above", [2**63]),
+        ("in", [float("inf")]),
+        ("in", [date(2026, 1, 31)]),
     ],
 )
 def test_a_condition_that_can_never_be_true_is_refused(operator, values):
@@ -118,6 +162,15 @@ def test_a_condition_that_can_never_be_true_is_refused(operator, values):
         ([("at_least", [5]), ("at_most", [5])], True),
         ([("known", []), ("in", ["a"])], True),
         ([("above", ["2026-01-01"]), ("below", [3])], True),
+        ([("above", [5]), ("at_most", [5])], False),
+        ([("above", ["2026-02-01"]), ("below", ["2026-01-01"])], False),
+        ([("above", ["2026-02-01"]), ("at_most", ["2026-02-01"])], False),
+        ([("above", ["2026-01-01"]), ("below", ["2026-02-01"])], True),
+        ([("in", ["a", "b"]), ("not_in", ["b", "a", "c"])], False),
+        ([("in", ["a", "b"]), ("not_in", ["a"])], True),
+        ([("version_at_least", ["1.10"]), ("version_below", ["1.9"])], False),
+        ([("version_at_least", ["1.10"]), ("version_below", ["1.10.0"])], False),
+        ([("version_at_least", ["1.9"]), ("version_below", ["1.10"])], True),
     ],
 )
 def test_conditions_that_no_unit_can_meet_are_refused(conditions, is_possible):

@@ -1,5 +1,7 @@
 """The inputs of an API request: read once, in one way."""
 
+import math
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import RequestFactory
@@ -8,11 +10,12 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 
 from access.authentication import StaffSession
-from access.inputs import MAX_CACHED_QUERY_LENGTH, RAW_INPUTS, Inputs, Operation, Request
+from access.inputs import MAX_CACHED_QUERY_LENGTH, RAW_INPUTS, Inputs, Operation, Request, parse_body
 from access.typed_fields import StrictSerializer, TypedField
 from access.views import APIView, takes
 from recommendations.api.serializers import EventIn
-from values.types import Id
+from values.problems import InvalidValueError
+from values.types import Id, MeasuredValue, read
 
 
 class PageQuery(serializers.Serializer):
@@ -82,10 +85,19 @@ def test_no_body_counts_as_an_empty_object():
         read_body()
 
 
-@pytest.mark.parametrize("body", [b"{", b'"\xff"', b"\xef\xbb\xbf{}", b"[NaN]", b"9" * 5000, b'{"name": 1, "name": 2}'])
+@pytest.mark.parametrize("body", [b"{", b'"\xff"', b"\xef\xbb\xbf{}", b"[NaN]", b'{"name": 1, "name": 2}'])
 def test_a_body_that_is_not_unambiguous_json_is_refused(body):
     with pytest.raises(ParseError, match="JSON parse error"):
         read_body(body)
+
+
+@pytest.mark.parametrize("digits", [399, 401, 5_000])
+def test_a_number_of_many_digits_is_left_to_the_type_of_its_field(digits):
+    """Python refuses the text of a body for such a number, and with it the good items of the body."""
+    value = parse_body(b'{"value": -' + b"9" * digits + b"}")["value"]
+    assert value == (-int("9" * digits) if digits == 399 else -math.inf)
+    with pytest.raises(InvalidValueError):
+        read(MeasuredValue, value)
 
 
 def test_an_operation_that_declares_nothing_has_no_inputs():

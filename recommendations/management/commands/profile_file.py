@@ -15,6 +15,7 @@ from recommendations.services.errors import ServiceError
 from recommendations.services.members.profile_file.export_profile import export_profile
 from recommendations.services.members.profile_file.import_profile import import_profile
 from recommendations.services.members.profile_file.schema import ProfileFile
+from values.json_text import parse_json
 
 
 class Command(BaseCommand):
@@ -53,8 +54,8 @@ class Command(BaseCommand):
     def import_file(self, member_id: str, path: str) -> None:
         """Import the file and print the counts. Raises `CommandError` if items were rejected."""
         try:
-            content = json.loads(sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
+            content = parse_json(sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
             raise CommandError(f"{path}: the file is not JSON in UTF-8: {error}") from error
         report = import_profile(member_id=member_id, content=content, now=now())
         self.stdout.write(f"{report.applied} applied, {report.unchanged} unchanged, {len(report.rejected)} rejected.")

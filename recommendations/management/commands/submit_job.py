@@ -11,6 +11,7 @@ from monitoring.clock import now
 from recommendations.management.progress import progress_bar
 from recommendations.services import work
 from recommendations.services.errors import ServiceError
+from values.json_text import parse_json
 
 POLL_SECONDS = 0.5
 
@@ -18,8 +19,8 @@ POLL_SECONDS = 0.5
 def parse_params(text: str) -> dict[str, Any]:
     """Return the JSON object in *text*. Raises `CommandError`."""
     try:
-        params = json.loads(text)
-    except ValueError as error:
+        params = parse_json(text)
+    except (ValueError, RecursionError) as error:
         raise CommandError(f"--params: give valid JSON: {error}") from error
     if not isinstance(params, dict):
         raise CommandError('--params: give an object, such as {"member_ids": ["42"]}.')

@@ -22,7 +22,7 @@ class ColdFacts:
         positions = np.flatnonzero(candidates.rows == UNKNOWN)[:MAX_COLD_POSTS]
         if not len(positions):
             return candidates
-        cold = self.posts.read(candidates.post_ids[positions], query.interests)
+        cold = self.posts.read(candidates.post_ids[positions], query.interests, query.feed_filter.tag_ids)
         columns = {f.name: getattr(candidates, f.name).copy() for f in fields(Candidates)}
         for name, column in columns.items():
             if name not in ("post_ids", "origins", "rows"):

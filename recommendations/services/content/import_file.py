@@ -20,7 +20,7 @@ from monitoring.transactions import write_transaction
 from recommendations.models import ImportCheckpoint
 from recommendations.services.content.importing.fields import FileLayout, file_layouts
 from recommendations.services.content.importing.parquet_files import PARQUET, converted_to_json_lines
-from recommendations.services.content.importing.problems import RowError
+from recommendations.services.content.importing.problems import ImportFileError, RowError
 from recommendations.services.content.importing.rejects import RejectsFile
 from recommendations.services.content.importing.rows import Row, file_format, open_import_file, read_rows
 from recommendations.services.content.importing.write_rows import TABLES, WriteResult, write_rows
@@ -66,9 +66,22 @@ def import_file(
     earlier run. *dry_run* validates every row and writes nothing but the errors file.
     """
     if path.suffix.lower() == PARQUET:
+        errors_path = errors_path or default_errors_path(path.with_suffix(f"{PARQUET}.jsonl"))
         with converted_to_json_lines(path) as lines:
-            return import_file(kind=kind, path=lines, now=now, restart=restart, dry_run=dry_run, progress=progress)
+            return import_file(
+                kind=kind,
+                path=lines,
+                now=now,
+                errors_path=errors_path,
+                restart=restart,
+                dry_run=dry_run,
+                progress=progress,
+            )
     format_name = file_format(path)
+    if errors_path is not None and errors_path.resolve() == path.resolve():
+        raise ImportFileError(
+            f"{path}: the rejected rows would replace the file. Name another file with --errors PATH."
+        )
     with open_import_file(path) as file:
         checkpoint = find_checkpoint(kind, file_sha256(path), now, restart)
         if checkpoint.finished_at and not dry_run:

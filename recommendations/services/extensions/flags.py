@@ -13,6 +13,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from flags import attributes, gauges
+from flags.attributes import Attribute, AttributeType
 from flags.gauges import MetricValue
 from recommendations.contracts import ENGINE_FLAG
 from recommendations.models import FeedRequest, Interaction, Member, RankingPolicy
@@ -20,10 +21,10 @@ from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS
 from recommendations.services.serving.ranking import CONTROL_ENGINE
 
 MEMBER_ATTRIBUTES = {
-    "languages": "languages the member reads, such as en; best first",
-    "region": "such as DE",
-    "joined_on": "the date the member joined, such as 2026-01-31",
-    "is_active": "true or false",
+    "languages": Attribute(AttributeType.TEXTS, "languages the member reads, such as en; best first"),
+    "region": Attribute(AttributeType.TEXT, "such as DE"),
+    "joined_on": Attribute(AttributeType.TEXT, "the date the member joined, such as 2026-01-31"),
+    "is_active": Attribute(AttributeType.BOOLEAN, "whether the account is active"),
 }
 
 

@@ -130,6 +130,11 @@ def store_vectors(
     return unknown_ids
 
 
+def find_dimension(space: str, model: str) -> int | None:
+    """Return the length of the vectors of a model, or None if the space has no such model."""
+    return EmbeddingModel.objects.filter(space=space, name=model).values_list("dimension", flat=True).first()
+
+
 @write_transaction
 def store_units(
     space: str, model: str, post_ids: Sequence[str], units: Float32Array, loader: str, now: datetime

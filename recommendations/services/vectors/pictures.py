@@ -41,6 +41,8 @@ def store_pictures(*, space: str, post_ids: Sequence[str], pictures: Sequence[by
     if space != IMAGE_SPACE:
         raise VectorError(f"Send pictures to the space {IMAGE_SPACE!r}, not {space!r}.")
     embedder = image_embedder()
+    if not pictures:
+        return []
     vectors = embedder.embed_images(pictures)
     return store_vectors(
         space=IMAGE_SPACE,
