@@ -6,7 +6,6 @@ Alertmanager notifies people itself: an alert that it sends is recorded and show
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +20,8 @@ from monitoring.clock import now
 from monitoring.models import Alert
 from monitoring.transactions import write_transaction
 from monitoring.views import has_metrics_token
+from values.json_text import parse_json
+from values.text import find_storage_problem
 
 MAX_ALERTS = 1_000
 MAX_NAME_LENGTH, MAX_SUMMARY_LENGTH = 128, 300
@@ -56,9 +57,12 @@ def problem_response(status: int, detail: str) -> JsonResponse:
 def parse_payload(body: bytes) -> list[Any]:
     """Return the list of alerts in a payload."""
     try:
-        payload = json.loads(body.decode())
+        payload = parse_json(body.decode())
+        problem = find_storage_problem(payload)
     except (ValueError, RecursionError) as error:
         raise PayloadError("The body is not JSON.") from error
+    if problem:
+        raise PayloadError(f"The body {problem}.")
     alerts = payload.get("alerts") if isinstance(payload, dict) else None
     if not isinstance(alerts, list) or len(alerts) > MAX_ALERTS:
         raise PayloadError(f"`alerts` must be a list of at most {MAX_ALERTS}, as in Alertmanager's webhook payload.")
