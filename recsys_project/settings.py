@@ -87,7 +87,7 @@ if ENV.otel_exporter_otlp_endpoint:  # its packages take a second to import
 # staff.
 CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
 CORS_ALLOW_CREDENTIALS = False
-CORS_URLS_REGEX = r"^/(api|ofrep|graphql)/"
+CORS_URLS_REGEX = r"^/(api/|ofrep/|graphql$)"
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
 CORS_EXPOSE_HEADERS = [
     "api-version",
