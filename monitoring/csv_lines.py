@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Iterable
 
-FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 - full-width forms, which Excel reads, too
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""ASCII and full-width forms: some spreadsheets read these, too."""
 LINE_STARTS = ("\t", "\r", "\n")
 
 

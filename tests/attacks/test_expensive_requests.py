@@ -176,6 +176,18 @@ def test_a_list_of_a_million_items_is_rejected_by_its_length(server, method, pat
     assert len(response.body) < 2_000, "one error, not one for each item"
 
 
+@pytest.mark.parametrize("name", ["z", "a0"])
+def test_a_body_with_very_many_names_is_refused(server, name):
+    """A name that is given twice is found in linear time. It was quadratic: an hour for this body."""
+    server.add_members("names")
+    body = "{%s}" % ",".join(f'"{field}":1' for field in [*(f"a{n}" for n in range(300_000)), name, name])
+    headers = {"Content-Type": "application/json"}
+    token = server.token("names")
+    response = server.send("POST", "/api/v1/members/names/seen", body.encode(), credential=token, headers=headers)
+    assert (response.status, response.json()["code"]) == (400, "parse-error")
+    assert f"name '{name}' twice" in response.json()["detail"]
+
+
 def picture(mode, size, file_format, **options):
     content = io.BytesIO()
     Image.new(mode, size).save(content, file_format, **options)
