@@ -68,7 +68,7 @@ FORBIDDEN := GPL-2.0-only;GPL-2.0-or-later;GPL-3.0-only;GPL-3.0-or-later;GNU Gen
 licenses: setup-dev ## List the licences of the service's packages, and fail for one that would bind its users
 	@.venv/bin/pip-licenses --from=mixed --order=license --fail-on "$(FORBIDDEN)" --packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
 
-secrets: setup-dev ## Search the repository for secrets that are not in .secrets.baseline
+secrets: setup-dev ## Search the repository for secrets; mark a text that is none with "pragma: allowlist secret"
 	@git ls-files -z | xargs -0 .venv/bin/detect-secrets-hook --baseline .secrets.baseline
 
 audit: setup-dev ## Ask PyPI for known vulnerabilities of the service's packages (needs a network)

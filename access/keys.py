@@ -27,7 +27,7 @@ from monitoring.transactions import write_transaction
 KEY_MARKER = "rk_"
 """Prefix of every secret, by which secret scanners of repositories recognize a leaked key."""
 PREFIX_LENGTH = 10
-ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # pragma: allowlist secret
 CACHE_SECONDS = 1.0
 """How long a process uses a cached key. A change of the key takes effect after at most this time."""
 MAX_CACHED_KEYS = 10_000

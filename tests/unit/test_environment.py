@@ -68,7 +68,7 @@ def test_sizes_are_read_from_the_environment(monkeypatch):
             "ALERT_WEBHOOK_URL: must start with http:// or https://",
         ),
         (
-            {"DATABASE_URL": "mysql://user:password@host/name"},
+            {"DATABASE_URL": "mysql://user:password@host/name"},  # pragma: allowlist secret
             "DATABASE_URL: must start with sqlite:// or postgresql://",
         ),
         (
