@@ -118,9 +118,11 @@ def test_a_query_string_is_utf_8(server):
         assert server.send("GET", f"/api/v1/members?{query}", credential=server.key).status == status, query
 
 
-def test_a_query_with_very_many_parameters_is_refused(server):
+@pytest.mark.parametrize("path", ["/api/v1/members", "/api/schema/", "/api/docs/"])
+def test_a_query_with_very_many_parameters_is_refused(server, path):
     query = "&".join(f"p{n}=1" for n in range(2000))
-    assert server.send("GET", f"/api/v1/members?{query}", credential=server.key).status == 400
+    response = server.send("GET", f"{path}?{query}", credential=server.key)
+    assert (response.status, response.headers["Content-Type"]) == (400, "application/problem+json")
 
 
 # Paths
