@@ -13,13 +13,13 @@ run: setup docs ## Start the service with sample data, or with DATA=folder, and 
 demo: setup ## The same, but print a feed and stop
 	@$(PY) -m recsys_project.stack demo $(if $(DATA),--data "$(DATA)")
 
-test: setup-dev ## Run all checks and tests
+test: setup-dev licenses secrets ## Run all checks and tests
 	@$(PY) run_checks.py
 
 coverage: setup-dev ## Run the tests, and require that they run every line and branch
 	@$(PY) run_checks.py --coverage
 
-nightly: coverage spark licenses secrets ## Check licences and secrets, measure the coverage, and run the long tests (takes hours)
+nightly: licenses secrets spark coverage ## Check licences and secrets, measure the coverage, and run the long tests (takes hours)
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration tests/architecture tests/inputs
 	@TEST_DATABASE=postgresql EVERY_MODULE=1 $(PY) -m pytest -q -n 2 --dist worksteal tests/spec tests/integration
 	@$(PY) -m pytest -q -m nightly tests/faults/test_two_versions.py
@@ -68,7 +68,7 @@ FORBIDDEN := GPL-2.0-only;GPL-2.0-or-later;GPL-3.0-only;GPL-3.0-or-later;GNU Gen
 licenses: setup-dev ## List the licences of the service's packages, and fail for one that would bind its users
 	@.venv/bin/pip-licenses --from=mixed --order=license --fail-on "$(FORBIDDEN)" --packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
 
-secrets: setup-dev ## Search the repository for secrets; mark a text that is none with "pragma: allowlist secret"
+secrets: setup-dev ## Search the repository for secrets; one that is none has the comment `pragma: allowlist secret`
 	@git ls-files -z | xargs -0 .venv/bin/detect-secrets-hook --baseline .secrets.baseline
 
 audit: setup-dev ## Ask PyPI for known vulnerabilities of the service's packages (needs a network)

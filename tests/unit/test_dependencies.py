@@ -63,7 +63,7 @@ def test_a_forked_child_has_breakers_of_its_own(monkeypatch):
     ("url", "name"),
     [
         ("redis://127.0.0.1:6390/0", "redis 127.0.0.1:6390"),
-        ("redis://:password@127.0.0.1:6390/1", "redis 127.0.0.1:6390"),
+        ("redis://:password@127.0.0.1:6390/1", "redis 127.0.0.1:6390"),  # pragma: allowlist secret
         ("rediss://user:password@cache.example", "redis cache.example:6379"),  # pragma: allowlist secret
         ("unix:///run/redis.sock?db=1", "redis /run/redis.sock"),
     ],
