@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 CROSS_SITE = "A page of another origin may not use this API without a key or a token."
+EMBEDDED = "A page may use this API by fetch only, not as the address of a picture, a script or a frame."
 DIFFERENT_MEMBER = "This token may read and write the data of its own member only."
 
 
@@ -63,6 +64,15 @@ def is_cross_site(request: HttpRequest | Request) -> bool:
     if fetch_site is not None:
         return fetch_site not in ("same-origin", "none")
     return origin is not None and origin != f"{request.scheme}://{request.get_host()}"
+
+
+def is_embedded(request: HttpRequest | Request) -> bool:
+    """
+    Return whether a browser loads the response into a page, such as a picture of a post that the explorer shows.
+
+    The author of a post chooses the picture's address, and a feed that is read is recorded as served.
+    """
+    return request.headers.get("Sec-Fetch-Dest", "empty") not in ("empty", "document")
 
 
 def is_sent_by_member(request: Request) -> bool:
@@ -133,6 +143,8 @@ class HasScope(BasePermission):
                 # A session is protected by the CSRF token. An open API is protected only by this.
                 if not request.user.is_authenticated and is_cross_site(request):
                     raise PermissionDenied(CROSS_SITE, code="cross-site")
+                if is_embedded(request):
+                    raise PermissionDenied(EMBEDDED, code="embedded")
                 return True
             if is_staff:
                 self.message = describe_missing_permission(permission)

@@ -6,7 +6,9 @@ import csv
 import io
 from collections.abc import Iterable
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""ASCII and full-width forms: some spreadsheets read these, too."""
+LINE_STARTS = ("\t", "\r", "\n")
 
 
 def csv_line(cells: Iterable[object]) -> str:
@@ -23,4 +25,5 @@ def csv_line(cells: Iterable[object]) -> str:
 
 def escape_formula(cell: object) -> object:
     """Return a text that begins like a formula with an apostrophe in front, and any other value unchanged."""
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA_STARTS) else cell
+    is_formula = isinstance(cell, str) and (cell.startswith(LINE_STARTS) or cell.lstrip().startswith(FORMULA_STARTS))
+    return f"'{cell}" if is_formula else cell

@@ -106,6 +106,8 @@ SAFE_ERRORS = (
 SAFE_MODULES = frozenset({"wasm.errors"})
 """Modules all of whose errors have a safe message."""
 MAX_FRAMES, MAX_CAUSES, MAX_TEXT_LENGTH = 25, 5, 300
+MAX_SEARCHED_LENGTH = 2_000
+"""Longest text that is searched for secrets, in quadratic time. A visitor's path may have 64 KB."""
 
 HIDDEN = "***"
 SECRET_PATTERNS = (
@@ -205,7 +207,13 @@ def clean_value(value: object) -> object:
 
 
 def scrub_text(text: str) -> str:
-    """Return a text with addresses, keys and quoted values replaced by ***, cut to the maximum length."""
+    """
+    Return a text with addresses, keys and quoted values replaced by ***, cut to the maximum length.
+
+    Of a very long text only the words before `MAX_SEARCHED_LENGTH` are used: half of a secret would not be found.
+    """
+    if len(text) > MAX_SEARCHED_LENGTH:
+        text = text[:MAX_SEARCHED_LENGTH].rpartition(" ")[0]
     for pattern, replacement in SECRET_PATTERNS:
         text = pattern.sub(replacement, text)
     return text[:MAX_TEXT_LENGTH]

@@ -1,5 +1,6 @@
 """
-Headers that limit what a page may do in a browser. Django sets the other security headers by its own settings.
+Headers that limit what a page may do in a browser, and keep responses out of caches. Django sets the other security
+headers by its own settings.
 
 No page needs an inline script, so a script that someone injects into a page does not run. The pages of three libraries
 need more: the admin's theme evaluates expressions in its own attributes (Alpine.js), and it, the API's documentation
@@ -57,4 +58,6 @@ class SecurityHeadersMiddleware:
         response = self.get_response(request)
         response.headers["Content-Security-Policy"] = content_security_policy(request.path)
         response.headers["Permissions-Policy"] = PERMISSIONS_POLICY
+        # What one caller may read, no cache may give to another. Public pages have a header of their own.
+        response.headers.setdefault("Cache-Control", "no-store")
         return response

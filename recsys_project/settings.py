@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "django.contrib.humanize",  # for the page of allauth.mfa with a user's security keys
     "axes",
 ]
 
@@ -87,7 +88,7 @@ if ENV.otel_exporter_otlp_endpoint:  # its packages take a second to import
 # staff.
 CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
 CORS_ALLOW_CREDENTIALS = False
-CORS_URLS_REGEX = r"^/(api|ofrep|graphql)/"
+CORS_URLS_REGEX = r"^/(api/|ofrep/|graphql$)"
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
 CORS_EXPOSE_HEADERS = [
     "api-version",
@@ -168,6 +169,7 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_REAUTHENTICATION_METHODS = ["mfa"]  # not the password: `access.sign_in.adapters` says why
 ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False  # django-axes counts failures, in the database
 MFA_ADAPTER = "access.sign_in.adapters.StaffMFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]

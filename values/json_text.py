@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, Never
 
 from values.problems import quote_value
@@ -46,7 +47,7 @@ def build_object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]
     """Return an object. Raises `ValueError` for a repeated name, of which another parser might use the other value."""
     parsed = dict(pairs)
     if len(parsed) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        repeated = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"An object has the name {quote_value(repeated)} twice.")
     return parsed

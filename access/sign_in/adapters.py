@@ -12,6 +12,8 @@ from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
 from django.http import HttpRequest
 
+from access.sign_in.second_factor import has_recent_second_factor
+
 
 class StaffAccountAdapter(DefaultAccountAdapter):
     """Accounts are created in the admin or by `manage.py createsuperuser`."""
@@ -21,8 +23,15 @@ class StaffAccountAdapter(DefaultAccountAdapter):
         return False
 
     def is_reauthentication_required(self, *, app: str, **kwargs: object) -> bool:
-        """Return whether the password is asked for again before a change: not for the first device of a user."""
-        return Authenticator.objects.filter(user=self.request.user).exists()
+        """
+        Return whether a second factor is asked for again before a change of the devices.
+
+        Not for the first device of a user, nor shortly after a device was used or registered in this session. The
+        password does not suffice: a session that someone opened with a stolen password, before the user had a device,
+        could else remove the user's device and add another.
+        """
+        has_device = Authenticator.objects.filter(user=self.request.user).exists()
+        return has_device and not has_recent_second_factor(self.request)
 
     def send_notification_mail(self, *args: object, **kwargs: object) -> None:
         """Send nothing. A staff user may have no email address, and sign-in must not depend on the mail server."""

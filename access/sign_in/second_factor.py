@@ -18,11 +18,17 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 
+from monitoring.clock import now
+
 SESSION_KEY = "second_factor_user"
 """The session's entry: the primary key of the user who has shown the second factor."""
+TIME_KEY = "second_factor_at"
+"""The session's entry: when that was, in seconds since 1970."""
+RECENT_SECONDS = 300
+"""How long after that the devices may be changed."""
 SIGN_IN_PREFIX = "/account/"
 ADVICE = "Register an authenticator app or a security key. Other pages open afterwards."
-PAGE_PREFIXES = ("/admin/", "/dashboard/", "/explore/")
+PAGE_PREFIXES = ("/admin/", "/dashboard/", "/explore/", "/product/")
 """Pages of a browser, which are redirected. Other requests are treated as if nobody were signed in."""
 
 
@@ -33,8 +39,14 @@ def connect_signals() -> None:
 
 
 def remember_second_factor(sender: object, request: HttpRequest, user: User, **_: Any) -> None:
-    """Note in the session that its user has shown a second factor."""
-    request.session[SESSION_KEY] = str(user.pk)
+    """Note in the session that its user has shown a second factor, and when."""
+    request.session[SESSION_KEY], request.session[TIME_KEY] = str(user.pk), now().timestamp()
+
+
+def has_recent_second_factor(request: HttpRequest) -> bool:
+    """Return whether the session's user has shown a second factor in it within the last `RECENT_SECONDS`."""
+    is_own = request.session.get(SESSION_KEY) == str(request.user.pk)
+    return is_own and now().timestamp() - request.session.get(TIME_KEY, 0) < RECENT_SECONDS
 
 
 class SecondFactorMiddleware:

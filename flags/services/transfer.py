@@ -174,6 +174,8 @@ def parse_yaml(text: str) -> dict[str, Any]:
         raise ValidationError({"text": [f"Invalid YAML: {error}"]}) from error
     except RecursionError as error:
         raise ValidationError({"text": ["Invalid YAML: nested too deeply."]}) from error
+    except ValueError as error:  # a number with thousands of digits, a date that does not exist
+        raise ValidationError({"text": [f"Invalid YAML: {error}"]}) from error
     if (
         not isinstance(content, dict)
         or set(content) - set(SECTIONS)

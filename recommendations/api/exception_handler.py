@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -27,6 +27,8 @@ def convert_to_problem(error: Exception) -> Exception:
         return Problem(str(error), status=error.status, code=error.code, pointer=pointer)
     if isinstance(error, RequestDataTooBig):
         return body_too_large_problem()
+    if isinstance(error, SuspiciousOperation):
+        return Problem("The request is invalid, such as by too many parameters.", status=400, code="parse-error")
     if is_write_conflict(error):
         detail = "Other requests changed the same data at the same moment. Nothing was changed. Try again."
         return Problem(detail, status=503, code="write-conflict")

@@ -92,7 +92,7 @@ class InteractionsView(APIView):
         """
         Return what the member did, newest first, without what was undone.
 
-        Interactions with a post that the member may not see now are left out, so a page may be short.
+        Interactions with a post that the member may not see now are left out.
         """
         query = dict(request.inputs.query)
         page = list_interactions(kinds=query.pop("kind"), now=now(), **query)

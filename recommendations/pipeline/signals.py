@@ -93,8 +93,8 @@ SIGNALS: dict[str, Signal] = {
     ),
     "topic": Signal(
         "Topics that you like",
-        "Posts about topics that you liked often rank higher.",
-        LIKES,
+        "Posts about topics that you liked often, or that you said you like, rank higher.",
+        f"Change the topics that you said you like. {LIKES}",
         Reason.TOPIC,
         is_personal=True,
     ),
@@ -171,7 +171,7 @@ SIMILAR_SIGNALS: dict[str, Signal] = {
 """The signals of the similar feed: there, the post takes the place of what the viewer did, and nothing is rejected."""
 
 SOURCES: dict[Origin, str] = {
-    Origin.NEAREST: "posts similar to what you liked, or to the post you are looking at",
+    Origin.NEAREST: "posts similar to what you liked",
     Origin.INDEXED: "older posts similar to what you liked",
     Origin.ITEM_WEIGHTS: "posts that the trained model finds for your likes",
     Origin.CO_LIKED: "posts that members liked together with yours",
@@ -183,6 +183,14 @@ SOURCES: dict[Origin, str] = {
     Origin.EXPLORATION: "posts that few members were shown",
 }
 """Where the posts of a feed come from."""
+SIMILAR_SOURCES: dict[Origin, str] = {
+    Origin.NEAREST: "posts similar to this post",
+    Origin.INDEXED: "older posts similar to this post",
+    Origin.ITEM_WEIGHTS: "posts that the trained model finds for this post",
+    Origin.CO_LIKED: "posts that members liked together with this post",
+    Origin.LIKED_NEXT: "posts that members liked after this post",
+}
+"""Where the posts of the similar feed come from."""
 
 RERANKERS: dict[str, str] = {
     "diversity": "Posts that are alike are spread: after one of them, the others rank lower.",

@@ -93,6 +93,16 @@ def test_the_explorer_and_curl_go_on_to_work(open_server, host):
     assert open_server.send("GET", "/explore/", headers=link).status == 200
 
 
+@pytest.mark.parametrize("destination", ["image", "script", "style", "iframe", "embed", "video"])
+def test_a_stored_address_that_a_page_loads_uses_no_session(open_server, destination):
+    """The author of a post chooses the address of its picture: a feed of this server would be recorded as served."""
+    headers = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": destination}
+    response = open_server.send("GET", "/api/v1/members/ann/feed", headers=headers)
+    assert (response.status, response.json()["code"]) == (403, "embedded")
+    for destination in ("empty", "document"):
+        assert open_server.send("GET", "/api/v1/members/ann", headers={"Sec-Fetch-Dest": destination}).status == 200
+
+
 def test_a_key_identifies_its_sender_on_an_open_api_too(open_server):
     headers = SENDERS["another site"]
     answer = open_server.send("GET", "/api/v1/members/ann/feed", credential=open_server.key, headers=headers)

@@ -176,6 +176,35 @@ def test_a_list_of_a_million_items_is_rejected_by_its_length(server, method, pat
     assert len(response.body) < 2_000, "one error, not one for each item"
 
 
+HEADERS = {
+    "escaped quotes in a cookie": ("/account/login/", {"Cookie": 'a="' + '\\"' * 140_000 + '"'}, 200),
+    "backslashes in a cookie": ("/explore/", {"Cookie": 'a="' + "\\" * 280_000 + '"'}, 302),
+    "a path that is too long to be redirected": ("/admin/" + "a/" * 28_000, {}, 400),
+    "a query that is too long to be redirected": ("/explore/?" + "a" * 56_000, {}, 400),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_and_paths_are_parsed_and_logged_in_linear_time(server, name):
+    """Each took longer than `server.send` waits, or nearly: quoted cookies before Python 3.11.10, and logged paths."""
+    path, headers, status = HEADERS[name]
+    assert server.send("GET", path, headers=headers).status == status
+    assert server.send("GET", "/livez").status == 200
+
+
+@pytest.mark.parametrize("name", ["z", "a0"])
+def test_a_body_with_very_many_names_is_refused(server, name):
+    """A name that is given twice is found in linear time. It was quadratic: an hour for this body."""
+    server.add_members("names")
+    names = [*(f"a{number}" for number in range(300_000)), name, name]
+    body = "{" + ",".join(f'"{field}":1' for field in names) + "}"
+    headers = {"Content-Type": "application/json"}
+    token = server.token("names")
+    response = server.send("POST", "/api/v1/members/names/seen", body.encode(), credential=token, headers=headers)
+    assert (response.status, response.json()["code"]) == (400, "parse-error")
+    assert f"name '{name}' twice" in response.json()["detail"]
+
+
 def picture(mode, size, file_format, **options):
     content = io.BytesIO()
     Image.new(mode, size).save(content, file_format, **options)

@@ -118,9 +118,11 @@ def test_a_query_string_is_utf_8(server):
         assert server.send("GET", f"/api/v1/members?{query}", credential=server.key).status == status, query
 
 
-def test_a_query_with_very_many_parameters_is_refused(server):
+@pytest.mark.parametrize("path", ["/api/v1/members", "/api/schema/", "/api/docs/"])
+def test_a_query_with_very_many_parameters_is_refused(server, path):
     query = "&".join(f"p{n}=1" for n in range(2000))
-    assert server.send("GET", f"/api/v1/members?{query}", credential=server.key).status == 400
+    response = server.send("GET", f"{path}?{query}", credential=server.key)
+    assert (response.status, response.headers["Content-Type"]) == (400, "application/problem+json")
 
 
 # Paths
@@ -255,25 +257,47 @@ CODECS = sorted(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_every_address_refuses_a_charset_other_than_utf_8(server, method):
+@pytest.mark.parametrize("charset", ["cp037", "hex"])
+def test_every_address_refuses_a_charset_other_than_utf_8(server, method, charset):
     """API, admin, explorer, health checks and webhooks, before they read anything. /livez reads nothing at all."""
     routes = all_routes()
     assert len(routes) > 100 and "/admin/login/" in routes and "/graphql" in routes and "/alertmanager" in routes
-    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=cp037"}
-    answered = {path: server.send(method, path, b"a=b", headers=headers).status for path in routes}
+    headers = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+    answered = {path: server.send(method, f"{path}?a=%41", b"a=b", headers=headers).status for path in routes}
     assert {path: status for path, status in answered.items() if status != 415} == {}
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("path", ["/api/v1/interactions", "/graphql", "/ofrep/v1/evaluate/flags", "/admin/login/"])
-def test_no_codec_of_python_decodes_a_request(server, token, path):
-    """Some take quadratic time, some fail, and some are no character encoding."""
+def test_no_codec_of_python_decodes_a_request(server, token, path, method):
+    """Neither its query nor its body. Some take quadratic time, some fail, and some are no character encoding."""
+    query, body = "a=b%2d" + "kva" * 1000, b'{"a": "' + b"kva" * 1000 + b'"}'
     accepted = []
     for codec in CODECS:
         headers = {"Content-Type": f"{JSON}; charset={codec}"}
-        response = server.send("POST", path, b'{"a": "' + b"kva" * 1000 + b'"}', credential=token, headers=headers)
+        response = server.send(method, f"{path}?{query}", body, credential=token, headers=headers)
         if response.status != 415:
             accepted.append(codec)
     assert accepted == ["utf_8"] or accepted == []
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        ";" * 300_000,
+        "; a=b" * 50,
+        "; boundary=" + "x" * 300,
+        "; x*=punycode''b%2d" + "kva" * 1000,
+        "; x*=unknown''a",
+        "; charset*=utf-8''utf-8",
+    ],
+    ids=["semicolons", "many parameters", "a long parameter", "a codec", "an unknown codec", "an encoded charset"],
+)
+def test_a_content_type_that_is_costly_to_parse_is_refused(server, token, parameters):
+    """Also without a body. 300 KB of semicolons took nine seconds, and an unknown codec caused a 500."""
+    for method, path in (("GET", "/api/v1/members/reader/feed"), ("POST", "/graphql"), ("GET", "/account/login/")):
+        headers = {"Content-Type": f"{JSON}{parameters}"}
+        assert server.send(method, path, credential=token, headers=headers).status == 415, (method, path)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "zstd"])

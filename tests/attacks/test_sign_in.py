@@ -60,7 +60,9 @@ def test_guessing_passwords_locks_the_name_and_alerts_operators(user):
     name, open_session = user
     statuses = [open_session(f"198.51.100.{n}").sign_in(name, f"guess-{n}").status for n in range(12)]
     assert statuses[:9] == [200] * 9 and set(statuses[10:]) == {429}, "each guess comes from another address"
-    assert open_session("192.0.2.50").sign_in(name).status == 429, "the right password is refused, too"
+    locked = open_session("192.0.2.50").sign_in(name)
+    assert locked.status == 429, "the right password is refused, too"
+    assert b"Wait 15 minutes" in locked.content
     code = "from access.models import UsageAlert; print(list(UsageAlert.objects.values_list('kind', 'caller')))"
     alerts = run_code(open_session().server, code)
     assert "'sign_in', 'user:" in alerts and name not in alerts
@@ -81,7 +83,7 @@ def test_a_client_cannot_choose_its_address(user, names):
     assert [session.sign_in(next(names), "guess").status for session in chosen][-1] == 429
 
 
-@pytest.mark.parametrize("path", ["/admin/", "/admin/recommendations/member/", "/dashboard/", "/explore/"])
+@pytest.mark.parametrize("path", ["/admin/", "/admin/recommendations/member/", "/dashboard/", "/explore/", "/product/"])
 def test_a_password_alone_opens_no_page(user, path):
     name, open_session = user
     session = open_session()
@@ -126,6 +128,53 @@ def test_the_second_factor_opens_the_admin_and_is_asked_for_at_the_next_sign_in(
     second.post_form("/account/second-factor/authenticate/", code=totp(secret))
     assert second.send("GET", "/admin/").status == 302, "after guesses no code is accepted"
     assert second.sign_in(name).status == 429
+
+
+MAKE_SESSIONS_OLD = """
+from django.contrib.sessions.backends.db import SessionStore
+for row in SessionStore().model.objects.all():
+    session = SessionStore(row.session_key)
+    session["second_factor_at"] = session.get("second_factor_at", 0) - 301
+    session.save()
+"""
+DEVICE_PAGES = ["totp/deactivate/", "webauthn/add/", "recovery-codes/generate/"]
+
+
+def test_a_session_that_a_thief_opened_before_gains_nothing_by_the_password(user):
+    """The password alone would else remove the owner's device, or add one of the thief."""
+    name, open_session = user
+    thief, owner = open_session(), open_session("203.0.113.8")
+    assert thief.sign_in(name).status == owner.sign_in(name).status == 302
+    register_app(owner)
+    for page in DEVICE_PAGES:
+        path = f"/account/second-factor/{page}"
+        assert thief.send("GET", path).headers["Location"].startswith("/account/second-factor/reauthenticate/"), page
+        assert thief.post_form(f"/account/reauthenticate/?next={path}", password=PASSWORD).status == 403
+        assert thief.send("GET", path).status == 302
+    assert thief.send("GET", "/account/second-factor/recovery-codes/").status == 302
+    assert thief.send("GET", "/admin/").headers["Location"] == "/account/second-factor/"
+    assert owner.send("GET", "/admin/").status == 200
+    kinds = f"print(sorted(A.objects.filter(user__username={name!r}).values_list('type', flat=True)))"
+    stored = run_code(owner.server, f"from allauth.mfa.models import Authenticator as A; {kinds}")
+    assert stored == "['recovery_codes', 'totp']"
+
+
+def test_the_owner_of_a_new_device_sees_the_recovery_codes_and_its_pages_at_once(user):
+    name, open_session = user
+    session = open_session()
+    session.sign_in(name)
+    register_app(session)
+    page = session.send("GET", "/account/second-factor/recovery-codes/").content.decode()
+    assert len(set(re.findall(r"\b\d{8}\b", page))) == 10
+    for path in ("webauthn/", *DEVICE_PAGES):
+        assert session.send("GET", f"/account/second-factor/{path}").status == 200, path
+    run_code(session.server, MAKE_SESSIONS_OLD)
+    path = f"/account/second-factor/{DEVICE_PAGES[0]}"
+    ask = f"/account/second-factor/reauthenticate/?next={path}"
+    assert session.send("GET", path).headers["Location"].startswith("/account/second-factor/reauthenticate/")
+    assert session.post_form(ask, code="12345678").status == 200, "a wrong code"
+    assert session.post_form(ask, code=re.search(r"\b\d{8}\b", page)[0]).headers["Location"] == path
+    assert session.send("GET", path).status == 200
 
 
 def test_a_lost_device_is_replaced_by_an_operator(user):

@@ -81,6 +81,18 @@ def test_events_that_were_recorded_offline_are_sent_once(page):
     assert kinds() == ["like"]
 
 
+@pytest.mark.parametrize("other_id", ["ann:1", "an", "ann:"])
+def test_a_client_does_not_take_over_the_events_of_a_member_whose_id_begins_alike(page, other_id):
+    """What they saw would be recorded for the other member."""
+    page.context.set_offline(True)
+    page.evaluate("id => { window.other = start({ memberId: id }); }", other_id)
+    page.evaluate("other.record('like', { postId: 'p1' }); client.record('save', { postId: 'p1' })")
+    page.evaluate("window.third = start()")
+    assert page.evaluate("[third.waiting, other.waiting]") == [1, 1]
+    page.evaluate("id => { window.fourth = start({ memberId: id }); }", other_id)
+    assert page.evaluate("fourth.waiting") == 1
+
+
 def test_the_events_of_a_page_that_is_closed_are_sent(page):
     page.evaluate("client.record('like', { postId: 'p1' })")
     page.goto("about:blank")

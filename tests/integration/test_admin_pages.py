@@ -349,7 +349,23 @@ def test_html_and_missing_relations_become_text_in_an_export(admin_client):
 
 
 def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe():
-    cells = ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "  =1", "a=1", "", -1, 1.5, None]
+    cells = ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "  =1", "\u00a0\v=1", "\uff1d1", "a=1", "", -1, 1.5, None]
     assert next(csv.reader(io.StringIO(csv_line(cells), newline=""))) == [
-        *("'=1", "'+1", "'-1", "'@x", "'\tx", "'\rx", "'\nx", "'  =1", "a=1", "", "-1", "1.5", ""),
+        *(
+            "'=1",
+            "'+1",
+            "'-1",
+            "'@x",
+            "'\tx",
+            "'\rx",
+            "'\nx",
+            "'  =1",
+            "'\u00a0\v=1",
+            "'\uff1d1",
+            "a=1",
+            "",
+            "-1",
+            "1.5",
+            "",
+        ),
     ]

@@ -408,6 +408,7 @@ def test_alerts_of_alertmanager_are_recorded_once_without_notices(client, monkey
         ({"alerts": [PAYLOAD["alerts"][0] | {"status": "unknown"}]}, "status"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"fingerprint": "a\0"}]}, "NUL"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"annotations": {"summary": "\ud800"}}]}, "surrogate"),
+        ({"alerts": [PAYLOAD["alerts"][0] | {"labels": {"alertname": "a", "b\ud800": "c"}}]}, "surrogate"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"startsAt": "2026-99-01T00:00:00Z"}]}, "startsAt"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"labels": {"a": "b"}}]}, "alertname"),
     ],

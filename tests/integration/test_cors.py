@@ -35,7 +35,9 @@ def test_an_allowed_origin_may_send_a_token_but_no_cookie(settings):
     assert "authorization" in allowed["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in allowed
     assert preflight_headers("/api/v1/members/a/feed", "https://other.example") == {}
-    assert preflight_headers("/admin/login/", ORIGIN) == {}
+    for path in ("/graphql", "/ofrep/v1/evaluate/flags"):
+        assert preflight_headers(path, ORIGIN)["access-control-allow-origin"] == ORIGIN
+    assert preflight_headers("/admin/login/", ORIGIN) == preflight_headers("/graphqlx", ORIGIN) == {}
 
 
 @pytest.mark.django_db

@@ -6,6 +6,7 @@ import pytest
 from django.conf import settings
 
 from recommendations.contracts import EMPTY_SENTENCES, EmptyReason
+from recommendations.models import Member
 from recommendations.services import wiring
 from recommendations.services.serving.recommend import find_empty_reason
 from recommendations.services.vectors.embedding import embed_posts
@@ -43,6 +44,22 @@ def test_a_feed_with_posts_has_none_and_a_member_who_has_seen_all_gets_another(r
     assert read("members/ann/feed")["picks"] and read("members/ann/feed")["empty_reason"] is None
     client.post("/api/v1/members/ann/seen", {"post_ids": ["p1"]}, content_type="application/json")
     assert read("members/ann/feed")["empty_reason"]["code"] == "no_posts"
+
+
+HIDE = {
+    "deactivated": lambda member: Member.objects.filter(pk=member.pk).update(is_active=False),
+    "blocks the member": lambda member: factories.block(member, Member.objects.get(external_id="ann")),
+}
+
+
+@pytest.mark.parametrize("name", HIDE)
+def test_a_followed_member_who_is_hidden_is_answered_like_one_who_was_erased(read, name):
+    """Another reason would tell that the account still exists."""
+    ann, carl = Member.objects.get(external_id="ann"), factories.member("carl")
+    factories.follow(ann, carl)
+    assert read("members/ann/feed", feed="following")["empty_reason"]["code"] == "no_posts"
+    HIDE[name](carl)
+    assert read("members/ann/feed", feed="following")["empty_reason"]["code"] == "no_follows"
 
 
 def test_similar_posts_have_a_reason_of_their_own(read):

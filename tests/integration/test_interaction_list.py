@@ -8,8 +8,9 @@ from django.test import Client
 from access import keys, tokens
 from access.scopes import Scope
 from monitoring import clock
-from recommendations.models import Interaction
+from recommendations.models import Interaction, Member, Post
 from recommendations.services.errors import InvalidRequest
+from recommendations.services.members import interactions
 from recommendations.services.members.interactions import MAX_INTERACTIONS, list_interactions
 from tests import factories
 from tests.factories import NOW
@@ -64,13 +65,36 @@ def test_undone_interactions_and_those_of_others_are_left_out(ann):
     assert [post_id for post_id, _ in listed()[0]] == ["p3", "p2", "p1", "p0"]
 
 
-def test_a_page_of_hidden_posts_is_empty_and_has_a_next_page(ann):
-    """The list would else name posts and authors that are hidden from the member."""
-    bob = ann.interactions.first().post.author
-    factories.block(bob, ann)
-    rows, cursor = listed(limit=3)
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("gone", [["p4"], ["p3", "p2"], ["p0"], ["p4", "p1", "p0"], ["p4", "p3", "p2", "p1", "p0"]])
+def test_hidden_posts_are_left_out_like_erased_ones(ann, gone, limit):
+    """The pages and their number would else tell that the member may no longer see a post that still exists."""
+    posts = Post.objects.filter(external_id__in=gone)
+
+    def read_pages():
+        rows, cursor = listed(limit=limit)
+        pages = [rows]
+        while cursor:
+            rows, cursor = listed(limit=limit, cursor=cursor)
+            pages.append(rows)
+        return pages
+
+    posts.update(author=factories.member("eve"))
+    factories.block(Member.objects.get(external_id="eve"), ann)
+    hidden = read_pages()
+    posts.delete()
+    assert hidden == read_pages()
+
+
+def test_a_page_gives_up_after_many_hidden_posts(ann, monkeypatch):
+    monkeypatch.setattr(interactions, "BATCH_SIZE", 1)
+    monkeypatch.setattr(interactions, "MAX_SCANNED", 2)
+    Post.objects.filter(external_id__in=["p4", "p3"]).update(removed_at=NOW)
+    rows, cursor = listed(limit=2)
     assert rows == [] and cursor
-    assert listed(limit=3, cursor=cursor) == ([], None)
+    rows, cursor = listed(limit=1, cursor=cursor)
+    assert rows == [("p2", "like")] and cursor
+    assert listed(limit=5, cursor=cursor)[0] == [("p1", "view"), ("p0", "like")]
 
 
 @pytest.mark.parametrize("options", [{"limit": 0}, {"limit": MAX_INTERACTIONS + 1}, {"cursor": "nonsense"}])

@@ -7,7 +7,7 @@ import pytest
 from recommendations.contracts import Origin, Policy, Reason
 from recommendations.models import RankingPolicy
 from recommendations.pipeline.scorers.score_parts import ColdTaste
-from recommendations.pipeline.signals import FEEDS, RERANKERS, SIGNALS, SIMILAR_SIGNALS, SOURCES
+from recommendations.pipeline.signals import FEEDS, RERANKERS, SIGNALS, SIMILAR_SIGNALS, SIMILAR_SOURCES, SOURCES
 from recommendations.services import policies, wiring
 from recommendations.services.errors import UnknownPolicy
 from recommendations.services.explaining import main_parameters
@@ -36,7 +36,8 @@ def test_every_component_of_every_feed_has_words():
         pipeline = wiring.feed_pipeline(feed, "plain")
         words = {"dislike", *SIMILAR_SIGNALS} if feed == "similar" else set(SIGNALS)
         assert set(signal_names(pipeline)) <= words, feed
-        assert {source.origin for source in pipeline.sources} <= set(SOURCES), feed
+        sources = SIMILAR_SOURCES if feed == "similar" else SOURCES
+        assert {source.origin for source in pipeline.sources} <= set(sources), feed
         assert {reranker.name for reranker in pipeline.rerankers} <= set(RERANKERS), feed
     assert set(SOURCES) == set(Origin)
     assert ColdTaste().name in SIGNALS, "only with an index beyond the resident posts"
@@ -67,7 +68,9 @@ def test_feeds_without_history_have_no_personal_signal(control):
     parameters = describe_main_parameters()
     for name in ("non_personalized", "trending", "similar"):
         assert not any(signal.is_personal for signal in feed_of(parameters, name).signals), name
-    assert feed_of(parameters, "similar").signals[0].sentence == "Like the post you are looking at"
+    similar = feed_of(parameters, "similar")
+    assert similar.signals[0].sentence == "Like the post you are looking at"
+    assert all("this post" in source and "you" not in source for source in similar.sources)
     assert any(signal.is_personal for signal in feed_of(parameters, "discovery").signals)
 
 

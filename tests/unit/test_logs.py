@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from monitoring.log_ids import hash_log_id, utc_day
 from recommendations.services.errors import UnknownMember
-from recsys_project.logs import EVENT_NAME, FIELDS, OWN_PACKAGES, logging_settings
+from recsys_project.logs import EVENT_NAME, FIELDS, HIDDEN, MAX_TEXT_LENGTH, OWN_PACKAGES, logging_settings, scrub_text
 from wasm import KernelError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,3 +189,17 @@ def test_the_settings_use_only_this_formatter():
     assert all("handlers" not in logger for logger in settings.LOGGING["loggers"].values())
     assert settings.LOGGING["formatters"]["json"]["processors"][0] is SETTINGS["formatters"]["json"]["processors"][0]
     assert sys.modules["recsys_project.settings"].LOGGING is settings.LOGGING
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see " + "x" * 1_000_000, "see"),
+        ("x" * 1_000_000, ""),
+        ("of ann@example.com: " + "a" * 5_000, f"of {HIDDEN}:"),
+        ("a " * 1_990 + "ann@example.com", ("a " * 1_990)[:MAX_TEXT_LENGTH]),
+    ],
+)
+def test_a_very_long_text_is_cut_before_it_is_searched(text, expected):
+    """The search takes quadratic time: hours for this text. Half of a secret at the cut is not kept."""
+    assert scrub_text(text) == expected

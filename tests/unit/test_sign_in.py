@@ -14,7 +14,8 @@ from django.db import OperationalError
 from django.http import HttpResponse
 
 from access.sign_in.adapters import StaffAccountAdapter, StaffMFAAdapter
-from access.sign_in.second_factor import SESSION_KEY, SecondFactorMiddleware
+from access.sign_in.second_factor import SESSION_KEY, TIME_KEY, SecondFactorMiddleware, has_recent_second_factor
+from monitoring.clock import now
 from recsys_project.security_headers import content_security_policy
 
 
@@ -32,6 +33,15 @@ def test_a_secret_opens_with_the_current_or_an_earlier_key_only(monkeypatch):
     monkeypatch.setattr(settings, "SECRET_KEY_FALLBACKS", [])
     with pytest.raises(InvalidToken):
         StaffMFAAdapter().decrypt(stored)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "seconds", "is_recent"), [("7", 10, True), ("7", 301, False), ("8", 10, False), (None, 10, False)]
+)
+def test_devices_are_changed_shortly_after_the_own_second_factor_only(user_id, seconds, is_recent):
+    session = {SESSION_KEY: user_id, TIME_KEY: now().timestamp() - seconds}
+    request = SimpleNamespace(session=session, user=SimpleNamespace(pk=7))
+    assert has_recent_second_factor(request) is is_recent
 
 
 @pytest.fixture

@@ -17,7 +17,15 @@ from datetime import datetime
 from recommendations.contracts import IMPLICIT_KINDS, InteractionKind, Policy
 from recommendations.models import RankingPolicy
 from recommendations.pipeline.run import Pipeline
-from recommendations.pipeline.signals import FEEDS, RERANKERS, SIGNALS, SIMILAR_SIGNALS, SOURCES, Signal
+from recommendations.pipeline.signals import (
+    FEEDS,
+    RERANKERS,
+    SIGNALS,
+    SIMILAR_SIGNALS,
+    SIMILAR_SOURCES,
+    SOURCES,
+    Signal,
+)
 from recommendations.pipeline.stages import ExplainedFilter
 from recommendations.services import policies, wiring
 from recommendations.services.errors import UnknownPolicy
@@ -137,11 +145,12 @@ def describe_policy(
 def describe_feed(feed: str, pipeline: Pipeline, settings: Mapping[str, float]) -> FeedParameters:
     """Return what decides about a feed, from its pipeline."""
     title, text = FEEDS[feed]
+    sources = SIMILAR_SOURCES if feed == "similar" else SOURCES
     return FeedParameters(
         feed=feed,
         title=title,
         text=text,
-        sources=[SOURCES[source.origin] for source in pipeline.sources],
+        sources=[sources[source.origin] for source in pipeline.sources],
         signals=weigh_signals(feed, signal_names(pipeline), settings),
         order=[RERANKERS[reranker.name] for reranker in pipeline.rerankers],
         filters=[check.sentence for check in pipeline.filters if isinstance(check, ExplainedFilter)],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.core import signing
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from recommendations.contracts import PostView
 from recommendations.models import Interaction, Post
@@ -21,7 +21,12 @@ from recommendations.services.serving.visibility import select_visible
 
 MAX_INTERACTIONS = 100
 """Maximum number of interactions on a page."""
+MAX_SCANNED = 2_000
+"""How many interactions in a row may be hidden before a page is short."""
+BATCH_SIZE = MAX_INTERACTIONS + 1
 SALT = "interactions"
+Position = tuple[datetime, int]
+"""The time and the primary key of the interaction before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,9 @@ def list_interactions(
     """
     Return up to *limit* of the member's interactions of these *kinds* (none: all), after the position of *cursor*.
 
-    Undone interactions are left out, and so are those with a post that is hidden from the member at *now*; a page with
-    fewer than *limit* interactions may have a next one. Raises `UnknownMember`, `FactsUnavailable`, and
-    `InvalidRequest` for a limit out of range or an invalid cursor.
+    Undone interactions are left out, and so are those with a post that is hidden from the member at *now*: as if there
+    were none, so that a short page does not tell a hidden post from an erased one. Raises `UnknownMember`,
+    `FactsUnavailable`, and `InvalidRequest` for a limit out of range or an invalid cursor.
     """
     if not 1 <= limit <= MAX_INTERACTIONS:
         raise InvalidRequest(f"A page has 1 to {MAX_INTERACTIONS} interactions, not {limit}.", "/limit")
@@ -59,21 +64,50 @@ def list_interactions(
     rows = Interaction.objects.filter(member=member, undone_at=None)
     if kinds:
         rows = rows.filter(kind__in=kinds)
-    if cursor is not None:
-        occurred_at, pk = read_cursor(cursor)
-        rows = rows.filter(Q(occurred_at=occurred_at, pk__lt=pk) | Q(occurred_at__lt=occurred_at))
-    found = list(rows.order_by("-occurred_at", "-pk")[: limit + 1])
-    page = found[:limit]
-    visible = select_visible(member.pk, {row.post_id for row in page}, now)
-    views = {post.pk: build_view(post) for post in Post.objects.filter(pk__in=visible).select_related("author")}
+    position = None if cursor is None else read_cursor(cursor)
+    shown, end = find_visible(rows.order_by("-occurred_at", "-pk"), position, member.pk, limit + 1, now)
+    page = shown[:limit]
+    views = read_views({row.post_id for row in page})
     return InteractionPage(
         [
             ListedInteraction(views[row.post_id], row.kind, row.target, row.value, row.occurred_at)
             for row in page
-            if row.post_id in views
+            if row.post_id in views  # it may have been erased meanwhile
         ],
-        write_cursor(page[-1]) if len(found) > limit else None,
+        write_cursor(page[-1] if len(shown) > limit else end),
     )
+
+
+def find_visible(
+    rows: QuerySet[Interaction], position: Position | None, member_id: int, count: int, now: datetime
+) -> tuple[list[Interaction], Interaction | None]:
+    """
+    Return the first *count* rows after *position* whose posts the member may see, and where the search gave up.
+
+    That is the last of `MAX_SCANNED` rows, or None if it ended earlier.
+    """
+    shown: list[Interaction] = []
+    for _ in range(MAX_SCANNED // BATCH_SIZE):
+        batch = list(select_after(rows, position)[:BATCH_SIZE])
+        visible = select_visible(member_id, {row.post_id for row in batch}, now)
+        shown += [row for row in batch if row.post_id in visible]
+        if len(batch) < BATCH_SIZE or len(shown) >= count:
+            return shown, None
+        position = batch[-1].occurred_at, batch[-1].pk
+    return shown, batch[-1]
+
+
+def select_after(rows: QuerySet[Interaction], position: Position | None) -> QuerySet[Interaction]:
+    """Return the rows after *position*, or all without one."""
+    if position is None:
+        return rows
+    occurred_at, pk = position
+    return rows.filter(Q(occurred_at=occurred_at, pk__lt=pk) | Q(occurred_at__lt=occurred_at))
+
+
+def read_views(post_ids: Collection[int]) -> dict[int, PostView]:
+    """Return the posts by primary key."""
+    return {post.pk: build_view(post) for post in Post.objects.filter(pk__in=post_ids).select_related("author")}
 
 
 def build_view(post: Post) -> PostView:
@@ -90,12 +124,12 @@ def build_view(post: Post) -> PostView:
     )
 
 
-def write_cursor(row: Interaction) -> str:
-    """Return the cursor of the position after this interaction."""
-    return signing.dumps([row.occurred_at.isoformat(), row.pk], salt=SALT)
+def write_cursor(row: Interaction | None) -> str | None:
+    """Return the cursor of the position after this interaction, or None without one."""
+    return signing.dumps([row.occurred_at.isoformat(), row.pk], salt=SALT) if row else None
 
 
-def read_cursor(cursor: str) -> tuple[datetime, int]:
+def read_cursor(cursor: str) -> Position:
     """Return the time and the primary key of the last interaction before the position. Raises `InvalidRequest`."""
     try:
         occurred_at, pk = signing.loads(cursor, salt=SALT)

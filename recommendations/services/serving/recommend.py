@@ -65,6 +65,7 @@ from recommendations.services.serving.slates import (
     find_slate,
     sync_catalogue,
 )
+from recommendations.services.serving.visibility import follows_visible_member
 from recommendations.stores.relational_viewers import Viewer
 from recommendations.stores.resident_facts import Prefetch
 
@@ -218,7 +219,7 @@ def find_empty_reason(query: Query, position: SlatePosition) -> EmptyReason:
     """Return why the page at *position* has no picks."""
     if position.offset or position.earlier_steps:
         return EmptyReason.END_OF_FEED
-    if query.feed == "following" and not len(query.followed_author_ids):
+    if query.feed == "following" and not follows_visible_member(query.viewer_id):
         return EmptyReason.NO_FOLLOWS
     if query.feed_filter.key:
         return EmptyReason.REQUEST_FILTERS

@@ -113,3 +113,9 @@ def members_visible_to(member_id: int) -> QuerySet[Member]:
     """Return the members whose names the member may be given: active ones that do not block the member."""
     blocks = Relationship.objects.filter(kind=Relationship.Kind.BLOCK, target=member_id)
     return Member.objects.filter(is_active=True).exclude(pk__in=blocks.values("source"))
+
+
+def follows_visible_member(member_id: int) -> bool:
+    """Return whether the member follows anyone whose name the member may be given."""
+    follows = Relationship.objects.filter(kind=Relationship.Kind.FOLLOW, source=member_id)
+    return members_visible_to(member_id).filter(pk__in=follows.values("target")).exists()

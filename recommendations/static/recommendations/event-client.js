@@ -29,7 +29,7 @@ export class EventClient {
 
   constructor({ url, memberId, getToken, hasConsent = false, flushMs = 5000, storage = localStorage, onProblem = () => {} }) {
     this.#options = { url: url.replace(/\/$/, ""), memberId, getToken, flushMs, storage, onProblem };
-    this.#prefix = `recsys-events:${memberId}:`;
+    this.#prefix = `recsys-events:${encodeURIComponent(memberId)}:`; // an id may contain a colon, and begin with another id
     this.#key = this.#prefix + crypto.randomUUID(); // of this tab: two tabs would overwrite each other's events
     this.#hasConsent = hasConsent;
     this.#waiting = this.#read();

@@ -1,13 +1,13 @@
 """The errors file of an import: it lists the rejected rows in the format of the imported file."""
 
-import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import BinaryIO
 
+from monitoring.csv_lines import csv_line
 from recommendations.services.content.importing.problems import ImportFileError, RowError
 
 COLUMNS = [f.name for f in fields(RowError)]
@@ -50,12 +50,12 @@ class RejectsFile:
         self._file = self._file or self._open()
         for error in errors:
             if self._format_name == "csv" and self._file.tell() == 0:
-                self._file.write(csv_line(COLUMNS))
+                self._file.write(csv_line(COLUMNS).encode())
             row = asdict(error)
             line = (
                 json.dumps(row, ensure_ascii=False) + "\n" if self._format_name == "jsonl" else csv_line(row.values())
             )
-            self._file.write(line.encode("utf-8", "replace") if isinstance(line, str) else line)
+            self._file.write(line.encode("utf-8", "replace"))
         self._file.flush()
         return self._file.tell()
 
@@ -67,9 +67,3 @@ class RejectsFile:
         self._file.close()
         if is_empty:
             self.path.unlink()
-
-
-def csv_line(cells: Iterable[object]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(list(cells))
-    return text.getvalue().encode("utf-8", "replace")
