@@ -172,7 +172,7 @@ def create_flags() -> None:
     factories.experiment("f")
     change("flag", "guarded", is_enabled=True)
     exposure = records.exposure_record(exposed_variant(), Member.objects.get(external_id="ann").pk, "ann", 0.0)
-    records.write_batch([exposure], NOW)
+    records.write_rows(list(filter(None, [records.read_record(exposure)])), NOW)
 
 
 # The writers
@@ -253,15 +253,13 @@ def write_served() -> object:
         built_at=NOW.timestamp(), candidate_count=1, post_ids=np.array([first]), scores=np.ones(1, np.float32),
         origins=column, reasons=column,
     )  # fmt: skip
-    return records.write_batch(
-        [
-            *records.slate_records(slate, ann, "discovery", 1.0),
-            records.inputs_record(REQUEST_ID, NOW.timestamp(), b"packed"),
-            records.page_record(REQUEST_ID, ann, 0, [first], NOW.timestamp()),
-            records.exposure_record(exposed_variant(), ann, "ann", NOW.timestamp()),
-        ],
-        NOW,
-    )
+    packed = [
+        *records.slate_records(slate, ann, "discovery", 1.0),
+        records.inputs_record(REQUEST_ID, NOW.timestamp(), b"packed"),
+        records.page_record(REQUEST_ID, ann, 0, [first], NOW.timestamp()),
+        records.exposure_record(exposed_variant(), ann, "ann", NOW.timestamp()),
+    ]
+    return records.write_rows(list(filter(None, map(records.read_record, packed))), NOW)
 
 
 def fail_embedding() -> None:

@@ -455,6 +455,9 @@ REDIS_PLACES = {
     "recsys:served:writing": Place(
         "records of earlier versions", "pages being recorded, encrypted", "they are written"
     ),
+    "recsys:served:aside": Place(
+        "records of another version", "pages being recorded, encrypted", "they are written, at most a week"
+    ),
     "recsys:served:lease:": Place("leases of workers", "nothing of members", "a minute"),
     "recsys:served:": Place("served posts", "posts that a member was served recently", "two days, or an erasure"),
     "recsys:neighbors:": Place("neighbors", "posts near a vector, encrypted; no member", "an hour"),
