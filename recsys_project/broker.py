@@ -4,7 +4,8 @@ The transport of Celery's messages: kombu's for Redis, without an error that end
 A worker that loses the connection to Redis closes its channel, and again with the connection. If Redis fails in the
 middle of the first time, the channel has lost its connection the second time. kombu (5.7) then raises `AttributeError`
 while it returns the messages that the channel holds, and the worker ends. As an error of the connection, it is ignored
-like every other one at this point: the worker connects again. Jobs do not depend on these messages (`services/work.py`).
+like every other one at this point: the worker connects again. Jobs do not depend on these messages
+(`recommendations/services/work.py`).
 """
 
 from __future__ import annotations

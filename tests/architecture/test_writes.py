@@ -24,7 +24,6 @@ BULK_UPDATES = {
 }
 PLAIN_TRANSACTIONS = {
     "monitoring/transactions.py": "the transactions of all services",
-    "recommendations/admin/policies.py": "a part of the admin's transaction, which is rolled back after an error",
     "recommendations/services/content/generate.py": "fills an empty database",
     "recommendations/services/content/import_sample.py": "fills an empty database",
     "recommendations/stores/bulk.py": "a part of the caller's transaction",

@@ -21,6 +21,7 @@ import redis
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
 from django.db import connection, models, transaction
 from django.test import Client
 from psycopg.types.json import Json
@@ -61,7 +62,7 @@ from recommendations.services.content import publish
 from recommendations.services.content.import_file import import_file
 from recommendations.services.content.ingest import ingest_items
 from recommendations.services.errors import ServiceError
-from recommendations.services.learning import co_likes, learn, reset
+from recommendations.services.learning import co_likes, learn, reset, rings
 from recommendations.services.learning.interact import Event, mark_seen, record_events
 from recommendations.services.measuring import roll_up
 from recommendations.services.members import erasure, export, follow_requests, preferences
@@ -121,6 +122,7 @@ def create_world() -> None:
     Notice.objects.create(alert=alert, channel="webhook", event="firing", due_at=NOW)
     RankingPolicy.objects.create(variant="tested", version=1, is_active=True)
     get_user_model().objects.create_superuser("root")
+    get_user_model().objects.create_user("eve")
 
 
 def create_receipt() -> None:
@@ -313,14 +315,26 @@ def run_maintenance() -> object:
     return maintenance.record_maintenance_run("task", NOW, MaintenanceRun.Outcome.DONE, seconds=0)
 
 
-def submit_admin_page() -> None:
-    """
-    Open the page of a member in the admin, and submit it with another region.
-
-    If the member was changed after the page was opened, the form says so, and the page is opened again.
-    """
+def staff_client() -> Client:
+    """Return a client that is signed in as the superuser."""
     client = Client()
     client.force_login(get_user_model().objects.get(username="root"))
+    return client
+
+
+def submit_until_saved(url: str, form: dict[str, object]) -> None:
+    """
+    Open a page of the admin, and submit its form.
+
+    If the row was changed after the page was opened, the form says so, and the page is opened again.
+    """
+    client = staff_client()
+    while (response := submit_page(client, url, form)).status_code == 200:
+        assert "was changed after you opened the page" in response.content.decode()
+
+
+def submit_member_page() -> None:
+    """Save the page of a member with another region."""
     ann = Member.objects.filter(external_id="ann").first()
     if ann is None:
         return
@@ -328,9 +342,49 @@ def submit_admin_page() -> None:
         "external_id": "ann", "languages": '["en"]', "region": "AT", "is_active": "on", "created_at_0": "2026-06-01",
         "created_at_1": "11:00:00", "privacy-TOTAL_FORMS": "0", "privacy-INITIAL_FORMS": "0",
     }  # fmt: skip
-    url = f"/admin/recommendations/member/{ann.pk}/change/"
-    while (response := submit_page(client, url, form)).status_code == 200:
-        assert "was changed after you opened the page" in response.content.decode()
+    submit_until_saved(f"/admin/recommendations/member/{ann.pk}/change/", form)
+
+
+def submit_user_page() -> None:
+    """Save the page of a user with another address and a role."""
+    role = Group.objects.get(name="Editor")
+    form = {"username": "eve", "email": "eve@example.com", "is_active": "on", "groups": [role.pk]}
+    submit_until_saved(f"/admin/auth/user/{user_pk('eve')}/change/", form)
+
+
+def submit_role_page() -> None:
+    """Save the page of a role with one permission."""
+    permission = Permission.objects.get(codename="view_member")
+    url = f"/admin/auth/group/{Group.objects.get(name='Editor').pk}/change/"
+    submit_until_saved(url, {"name": "Editor", "permissions": [permission.pk]})
+
+
+def set_password() -> None:
+    """Set the password of a user in the admin."""
+    form = {"usable_password": "false", "set-password": "1"}
+    response = staff_client().post(f"/admin/auth/user/{user_pk('eve')}/password/", form)
+    assert response.status_code == 302
+
+
+def submit_policy_page() -> None:
+    """Save a new version of a policy in the admin, and use it."""
+    client, url = staff_client(), "/admin/recommendations/rankingpolicy/add/"
+    response = None
+    while response is None or response.status_code == 200:  # until no other version was activated meanwhile
+        form = client.get(url, {"from": RankingPolicy.objects.get(variant="tested", is_active=True).pk})
+        values = {key: value for key, value in form.context["adminform"].form.initial.items() if value is not None}
+        response = client.post(url, values | {"note": "from the admin", "activate": "on"})
+
+
+def export_csv() -> None:
+    """Export a list of the admin, which records the export."""
+    form = {"action": "export_csv", "_selected_action": [RankingPolicy.objects.order_by("pk")[0].pk]}
+    response = staff_client().post("/admin/recommendations/rankingpolicy/", form)
+    assert b"".join(response.streaming_content)
+
+
+def user_pk(name: str) -> int:
+    return get_user_model().objects.get(username=name).pk
 
 
 WRITERS: dict[str, Writer] = {
@@ -357,7 +411,7 @@ WRITERS: dict[str, Writer] = {
     "upsert a region": lambda: ingest_member(region="FR", is_adult=True),
     "upsert a new member": lambda: ingest_items(kind="members", items=[{"id": "new", "region": "FR"}], now=NOW),
     "deactivate": lambda: publish.set_members_active(member_ids=[pk_of("ann")], is_active=False, now=NOW),
-    "save a member in the admin": submit_admin_page,
+    "save a member in the admin": submit_member_page,
     "export a member": lambda: export.export_member(job_id=JOB_ID, member_pk=pk_of("ann"), now=NOW),
     "erase a member": lambda: erasure.erase_members(member_ids=[pk_of("bob")], now=NOW),
     "accept an erasure": lambda: erasure.begin_erasures(
@@ -385,6 +439,7 @@ WRITERS: dict[str, Writer] = {
     "see posts": lambda: mark_seen(member_id="ann", post_ids=["first", "third"], now=NOW),
     "learn": lambda: learn.learn_interactions(member_ids=[pk_of("ann"), pk_of("bob")], now=NOW),
     "rebuild interests": lambda: learn.rebuild_interests(member_id=pk_of("ann"), now=NOW),
+    "damp rings": lambda: rings.damp_rings(now=NOW),
     "count co-likes": lambda: co_likes.count_changes(now=NOW),
     "recount co-likes": lambda: co_likes.recount(now=NOW),
     # Vectors and models
@@ -409,6 +464,13 @@ WRITERS: dict[str, Writer] = {
     "put a policy": lambda: policies.put_policy(variant="tested", settings={"taste": 2}, note="", version=1),
     "put another policy": lambda: policies.put_policy(variant="tested", settings={"taste": 3}, note="", version=None),
     "put the first policy of a variant": lambda: policies.put_policy(variant="new", settings={}, note="", version=0),
+    "copy a policy": lambda: policies.activate_copies(list(RankingPolicy.objects.filter(variant="tested", version=1))),
+    "save a policy in the admin": submit_policy_page,
+    # Staff
+    "save a user in the admin": submit_user_page,
+    "save a role in the admin": submit_role_page,
+    "set a password in the admin": set_password,
+    "export a list of the admin": export_csv,
     # Jobs
     "submit a job": submit_job,
     "cancel a job": lambda: work.cancel_job(job_id=JOB_ID, now=NOW),
@@ -459,21 +521,43 @@ WRITERS: dict[str, Writer] = {
 """The services that write, by what they do."""
 
 NOT_RUN = {
-    **dict.fromkeys(("mark_reviewed", "acknowledge_all"), "an action of the admin: one statement"),
-    **dict.fromkeys(("save_model", "create_key", "create"), "see the tests of the admin and of keys"),
-    "bulk_update": "a guard, which refuses the call",
-    **dict.fromkeys(("insert_people", "insert_vectors"), "fills an empty database"),
-    **dict.fromkeys(("insert_posts", "add_members", "add_posts"), "fills an empty database"),
-    "handle": "a command of the operator: one statement",
-    **dict.fromkeys(("create_roles", "install_triggers", "invalidate_all_processes"), "runs at a deployment"),
-    **dict.fromkeys(("train", "publish_model", "fail_model", "store_arrays"), "writes rows of its own"),
-    **dict.fromkeys(("save_analysis", "store_evaluation", "record_export"), "adds rows"),
-    **dict.fromkeys(("check_page", "rebuild_slate", "store_vectors", "rank_cases"), "writes to a cache, copy or file"),
-    **dict.fromkeys(("archive_model_vectors", "trim_change_log"), "deletes what nobody changes"),
-    **dict.fromkeys(("renew", "create_engines", "reindex", "sync_space"), "one statement"),
-    "create_interest_profile": "adds a row under the member's lock, which the other parts of the import test",
+    "access/admin.py": {"mark_reviewed": "an action of the admin: one statement", "save_model": "adds a key"},
+    "access/keys.py": {"create": "adds a row"},
+    "access/management/commands/key.py": {"create_key": "adds a row"},
+    "access/management/commands/reset_second_factor.py": {"handle": "a command of the operator: one statement"},
+    "flags/analysis/interim_analysis.py": {"save_analysis": "adds rows"},
+    "flags/models/guarded.py": {"bulk_update": "a guard, which refuses the call"},
+    "monitoring/admin.py": {"acknowledge_all": "an action of the admin: one statement"},
+    "recommendations/roles.py": {"create_roles": "runs at a deployment"},
+    "recommendations/services/content/generate.py": dict.fromkeys(
+        ("insert_people", "insert_posts", "insert_vectors"), "fills an empty database"
+    ),
+    "recommendations/services/content/import_sample.py": dict.fromkeys(
+        ("add_members", "add_posts"), "fills an empty database"
+    ),
+    "recommendations/services/evaluating/rank_cases.py": dict.fromkeys(
+        ("rank_cases", "store_vectors"), "writes to a copy or a file"
+    ),
+    "recommendations/services/measuring/evaluations.py": {"store_evaluation": "adds rows"},
+    "recommendations/services/members/profile_file/import_profile.py": {
+        "create_interest_profile": "adds a row under the member's lock, which the other parts of the import test"
+    },
+    "recommendations/services/serving/recommend.py": {"check_page": "writes to a cache"},
+    "recommendations/services/serving/refresh.py": {"rebuild_slate": "writes to a cache"},
+    "recommendations/services/training/train.py": dict.fromkeys(
+        ("fail_model", "publish_model", "train"), "writes rows of its own"
+    ),
+    "recommendations/services/upkeep/trim_change_log.py": {"trim_change_log": "deletes what nobody changes"},
+    "recommendations/services/vectors/archive.py": {"archive_model_vectors": "deletes what nobody changes"},
+    "recommendations/services/vectors/reindexing.py": dict.fromkeys(("reindex", "sync_space"), "one statement"),
+    "recommendations/services/wiring.py": {"create_engines": "one statement"},
+    "recommendations/services/work.py": {"renew": "one statement"},
+    "recommendations/stores/change_log.py": dict.fromkeys(
+        ("install_triggers", "invalidate_all_processes"), "runs at a deployment"
+    ),
+    "recommendations/stores/trained_models.py": {"store_arrays": "writes rows of its own"},
 }
-"""Functions with a call that writes which no writer runs, each with the reason."""
+"""Functions with a call that writes which no writer runs, by file, each with the reason."""
 
 
 # Running two writers
@@ -487,6 +571,8 @@ VOLATILE = {
     (JobChunk, "job"),
     (JobChunk, "claim_id"),
     (get_user_model(), "last_login"),
+    (get_user_model(), "password"),
+    (get_user_model(), "date_joined"),
     *((ErasureReceipt, name) for name in ("sealed_member_id", "erased_at", "models_due_at")),
 }
 """Columns that are random or follow the clock. The number of a chunk and its items tell which job it is of."""
@@ -706,6 +792,10 @@ LOST_BEFORE = [
     ("like", "erase a member"),
     ("change a segment", "accept an erasure"),
     ("activate a trained model", "forget trained models"),
+    ("save a user in the admin", "set a password in the admin"),
+    ("save a policy in the admin", "put another policy"),
+    ("copy a policy", "put another policy"),
+    ("learn", "damp rings"),
 ]
 """Pairs that lost a write or failed, or are the nearest to one that did."""
 
@@ -739,5 +829,5 @@ def test_every_function_that_writes_is_run_beside_the_others(snapshot):
         finally:
             sys.setprofile(None)
     writing = {(call.file, call.function) for call in find_write_calls()}
-    assert {pair for pair in writing - called if pair[1] not in NOT_RUN} == set()
-    assert NOT_RUN.keys() - {function for _, function in writing - called} == set(), "a reason without a function"
+    not_run = {(file, function) for file, functions in NOT_RUN.items() for function in functions}
+    assert writing - called == not_run
