@@ -122,7 +122,7 @@ class AuthorCrowdAdmin(ReadOnlyAdmin):
     def member_list(self, crowd: AuthorCrowd) -> SafeString:
         """Return a link to the list of the ring's members."""
         url = reverse("admin:recommendations_crowdnewcomer_changelist")
-        return format_html('<a href="{}?author={}&day={}">{}</a>', url, crowd.author_id, crowd.day, crowd.newcomers)
+        return format_html('<a href="{}?author={}&amp;day={}">{}</a>', url, crowd.author_id, crowd.day, crowd.newcomers)
 
 
 @admin.register(CrowdNewcomer)

@@ -1,4 +1,4 @@
-"""Rings: crowds of new accounts that like one author's posts. They are damped; the readers of a popular post are not."""
+"""Rings: crowds of new accounts that like one author. They are damped; the readers of a popular post are not."""
 
 import random
 from datetime import timedelta
