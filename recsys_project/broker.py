@@ -19,16 +19,16 @@ ALIASES = dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport")
 """The transports of kombu, by the scheme of a URL, that this one replaces."""
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
+class Channel(kombu_redis.Channel):
     """A channel that reports a lost connection as an error of the connection."""
 
     def _connparams(self, asynchronous: bool = False) -> Any:
         if self.connection is None or self.connection.client is None:
             raise redis.ConnectionError("The connection of this channel is closed.")
-        return super()._connparams(asynchronous)
+        return super()._connparams(asynchronous)  # type: ignore[misc]  # its stubs have public names only
 
 
-class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no types
+class Transport(kombu_redis.Transport):
     """The transport with this channel."""
 
     Channel = Channel

@@ -41,8 +41,10 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
+from django.db.models.sql.compiler import SQLCompiler
 from redis import RedisError
 
 from access.masks import mask_identity
@@ -79,9 +81,9 @@ UNFINISHED_STATES = (Job.State.QUEUED, Job.State.RUNNING)
 class Literal(Value):
     """A text of the code that is a part of the statement and no parameter."""
 
-    def as_sql(self, *_: object, **__: object) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, tuple[str | int, ...]]:
         """Return the text in quotes. It must not contain a quote."""
-        return f"'{self.value}'", []
+        return f"'{self.value}'", ()
 
 
 IS_UNFINISHED = Q(state__in=[Literal(state.value) for state in UNFINISHED_STATES])

@@ -45,7 +45,7 @@ def load_shares(member_days: Collection[tuple[int, date]]) -> dict[AuthorDay, fl
 
 
 def count_crowds(
-    added: Iterable[AuthorDay], removed: Iterable[AuthorDay], known: Mapping[int, set[int]], now: datetime
+    added: Collection[AuthorDay], removed: Collection[AuthorDay], known: Mapping[int, set[int]], now: datetime
 ) -> None:
     """
     Count the members who now have, or no longer have, a positive interaction with an author's posts on a day.
@@ -53,9 +53,9 @@ def count_crowds(
     *known* are authors that the members have interacted with, by member. The members' rows are locked.
     """
     first = first_day(now)
+    left = remove_newcomers(removed)
     new, old = ({key for key in keys if key[1] >= first} for keys in (added, removed))
     newcomers = find_newcomers(new, known)
-    left = remove_newcomers(old)
     CrowdNewcomer.objects.bulk_create(
         [CrowdNewcomer(member_id=m, day=day, author_id=a, changed_at=now) for m, day, a in sorted(newcomers)],
         ignore_conflicts=True,

@@ -106,8 +106,16 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     }
     days, before = find_affected(of_these)
     after = before | of_these if sign > 0 else before - of_these
+    reacted_before, reacted_after = (
+        {row.author_day for row in rows if row.member_day in days and is_positive(row, policy.interaction_weights)}
+        for rows in (before, after)
+    )
+    left = reacted_before - reacted_after
     shares = crowds.load_shares(days)
-    weighed_before, weighed_after = (weigh_rows(rows, policy.popularity_weights, shares) for rows in (before, after))
+    weighed_before = weigh_rows(before, policy.popularity_weights, shares)
+    # Who does not react any more is in no crowd, and has no share.
+    shares_after = {key: share for key, share in shares.items() if key not in left}
+    weighed_after = weigh_rows(after, policy.popularity_weights, shares_after)
     changes = find_changes(weighed_before, weighed_after, days)
     positive_changes = count_positive(after, policy.interaction_weights)
     positive_changes.subtract(count_positive(before, policy.interaction_weights))
@@ -115,14 +123,10 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     count_posts(counts, positive_changes, changes, policy.popularity_half_lives, now, sign)
     count_regions(changes, policy.popularity_half_lives, now)
     list_damped(weighed_after, {row.pair for row in of_these}, days, now)
-    positive_before, positive_after = (
-        {row.author_day for row in rows if row.member_day in days and is_positive(row, policy.interaction_weights)}
-        for rows in (before, after)
-    )
     known: dict[int, set[int]] = defaultdict(set)
     for row in after:
         known[row.member_id].add(row.author_id)
-    crowds.count_crowds(positive_after - positive_before, positive_before - positive_after, known, now)
+    crowds.count_crowds(reacted_after - reacted_before, left, known, now)
 
 
 def is_positive(row: LearnedRow, weights: Mapping[str, float]) -> bool:

@@ -8,7 +8,8 @@ and at least as `FREE_NEWCOMERS`. Each counts the same share of their weight. Wh
 nobody can lower an author's popularity by sending a ring to it.
 
 A newcomer who has interacted with other authors' posts meanwhile is counted with the others, and in full, by the next
-run. Where newcomers are most of all members who react, as on a new platform, they say nothing, and nothing is damped.
+run. Where newcomers are most of those who react to most authors, as on a new platform, they say nothing, and nothing is
+damped. To have that effect, a ring would have to react to most authors.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet
 
 from monitoring.maintenance import MaintenanceResult
 from monitoring.transactions import write_transaction
@@ -28,8 +29,6 @@ FREE_NEWCOMERS = 10
 """Newcomers of one author and day that count in full, whoever else reacts. Changes the answer."""
 NEWCOMERS_PER_OTHER = 3
 """Changes the answer."""
-MAX_PLATFORM_SHARE = 0.5
-"""Nothing is damped if newcomers are more than this share of all who react. Changes the answer."""
 BATCH_MEMBERS = 50
 """Members per transaction. Changes the speed."""
 
@@ -38,7 +37,7 @@ def damp_rings(*, now: datetime) -> MaintenanceResult:
     """Set what counts of each newcomer's weight in every crowd that is, or was, mostly newcomers."""
     recent = AuthorCrowd.objects.filter(day__gte=crowds.first_day(now))
     if are_most_newcomers(recent):
-        return MaintenanceResult(note="most members who react are newcomers: nothing is damped")
+        return MaintenanceResult(note="most authors have mostly newcomers: nothing is damped")
     are_many = Q(newcomers__gt=FREE_NEWCOMERS) & Q(newcomers__gt=F("others") * NEWCOMERS_PER_OTHER)
     suspect = recent.filter(are_many | Q(share__lt=1))
     changed = sum(damp_crowd(crowd, now) for crowd in suspect.order_by("pk"))
@@ -47,10 +46,8 @@ def damp_rings(*, now: datetime) -> MaintenanceResult:
 
 
 def are_most_newcomers(recent: QuerySet[AuthorCrowd]) -> bool:
-    """Return whether newcomers are most of those who react on the platform."""
-    sums = recent.aggregate(newcomers=Sum("newcomers"), others=Sum("others"))
-    newcomers, others = sums["newcomers"] or 0, sums["others"] or 0
-    return newcomers > MAX_PLATFORM_SHARE * (newcomers + others)
+    """Return whether newcomers outnumber the others in most crowds."""
+    return 2 * recent.filter(newcomers__gt=F("others")).count() > recent.count()
 
 
 def damp_crowd(crowd: AuthorCrowd, now: datetime) -> int:
@@ -80,7 +77,7 @@ def set_shares(author_id: int, day: date, shares: Mapping[int, float | None], no
     lock_members(shares)
     rows = CrowdNewcomer.objects.filter(author=author_id, day=day, member__in=shares)
     before = dict(rows.values_list("member_id", "share"))
-    after = {member_id: 1.0 if shares[member_id] is None else shares[member_id] for member_id in before}
+    after = {member_id: 1.0 if (share := shares[member_id]) is None else share for member_id in before}
     changed = {member_id: after[member_id] for member_id in before if after[member_id] != before[member_id]}
     popularity.change_shares({(member_id, day, author_id): share for member_id, share in changed.items()}, now)
     for share in set(changed.values()):

@@ -335,7 +335,8 @@ def write_rows(rows: Sequence[RecordRow], now: datetime) -> list[ServedPosts]:
     slates = [row for row in rows if isinstance(row, FeedRequest)]
     pages = [row for row in rows if isinstance(row, ServedPage)]
     exposures = [row for row in rows if isinstance(row, MemberExposure)]
-    member_ids = {row.member_id for row in (*slates, *pages, *exposures)}
+    of_members: list[FeedRequest | ServedPage | MemberExposure] = [*slates, *pages, *exposures]
+    member_ids = {row.member_id for row in of_members}
     existing = set(Member.objects.filter(pk__in=member_ids).values_list("pk", flat=True))
     FeedRequest.objects.bulk_create([row for row in slates if row.member_id in existing], ignore_conflicts=True)
     served = write_pages([row for row in pages if row.member_id in existing], now)

@@ -40,7 +40,6 @@ from recommendations.models import (
     ServedPage,
     Undo,
 )
-from recommendations.services.learning.crowds import CROWD_DAYS
 from recommendations.services.serving import inputs
 from recommendations.stores.rising_ids import first_id_since
 
@@ -48,7 +47,8 @@ BATCH_ROWS = 1_000
 """Rows deleted per transaction, while other writers wait. Changes the speed."""
 IDS_PER_RANGE = 20_000
 """Size of the id ranges in which a table without an index by age is scanned."""
-CROWD_RETENTION = timedelta(days=CROWD_DAYS + 1)
+CROWD_RETENTION = timedelta(days=8)
+"""For newcomers to an author who are in no ring: longer than rings are looked for (`learning/crowds.py`)."""
 EXPORT_RETENTION = timedelta(days=7)
 """How long an export can be downloaded."""
 STATISTICS_RETENTION = timedelta(days=400)
