@@ -123,6 +123,7 @@ def create_world() -> None:
     RankingPolicy.objects.create(variant="tested", version=1, is_active=True)
     get_user_model().objects.create_superuser("root")
     get_user_model().objects.create_user("eve")
+    Group.objects.get_or_create(name="Editor")
 
 
 def create_receipt() -> None:
@@ -361,7 +362,8 @@ def submit_role_page() -> None:
 
 def set_password() -> None:
     """Set the password of a user in the admin."""
-    form = {"usable_password": "false", "set-password": "1"}
+    password = "correct horse battery staple"
+    form = {"usable_password": "true", "password1": password, "password2": password}
     response = staff_client().post(f"/admin/auth/user/{user_pk('eve')}/password/", form)
     assert response.status_code == 302
 
