@@ -78,6 +78,7 @@ def test_a_ring_of_accounts_with_one_or_two_likes_each_counts_as_ten_of_them(see
     (crowd,) = AuthorCrowd.objects.filter(share__lt=1)
     assert (crowd.author, crowd.newcomers, crowd.others, crowd.share) == (ringed, 40, 2, 0.25)
     assert set(CrowdNewcomer.objects.filter(author=ringed).values_list("share", flat=True)) == {0.25}
+    assert damp() == MaintenanceResult(rows=0, note="rings: 1"), "a second run changes nothing"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -25,7 +25,7 @@ import numpy as np
 from recommendations.contracts import EMPTY_IDS, Int64Array
 from recommendations.models import FeedRequest
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.serving.records import get_kept_slates, slate_row
+from recommendations.services.serving.records import get_kept_slates
 
 STEP_BYTES = 18
 """Bytes of one step: 16 of the request id, 2 of the offset."""
@@ -96,7 +96,7 @@ def find_passed_posts(position: CursorPosition, member_id: int, slates: Mapping[
     """
     steps = dict(position.steps)
     served = get_kept_slates(member_id, list(steps))
-    known_slates = {id: row_post_ids(slate_row(kept.record)) for id, kept in served.items()} | dict(slates)
+    known_slates = {id: row_post_ids(kept.row) for id, kept in served.items()} | dict(slates)
     missing = set(steps) - set(known_slates)
     if missing:
         rows = FeedRequest.objects.filter(pk__in=missing, member_id=member_id)

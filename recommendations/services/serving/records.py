@@ -145,14 +145,27 @@ def find_slate_row(request_id: UUID, member_id: int) -> tuple[FeedRequest | None
     row = FeedRequest.objects.filter(pk=request_id, member_id=member_id).first()
     if row is not None:
         return row, EMPTY_IDS
-    served = get_kept_slates(member_id, [request_id]).get(request_id)
-    return (slate_row(served.record), served.page_post_ids) if served else (None, EMPTY_IDS)
+    kept = get_kept_slates(member_id, [request_id]).get(request_id)
+    return (kept.row, kept.page_post_ids) if kept else (None, EMPTY_IDS)
 
 
-def get_kept_slates(member_id: int, request_ids: Collection[UUID]) -> dict[UUID, ServedSlate]:
+class KeptSlate(NamedTuple):
+    """A slate that `keep_slate` has kept."""
+
+    row: FeedRequest
+    """The row that a worker writes."""
+    earlier_post_ids: Int64Array
+    page_post_ids: Int64Array
+
+
+def get_kept_slates(member_id: int, request_ids: Collection[UUID]) -> dict[UUID, KeptSlate]:
     """Return the slates that `keep_slate` has kept, without those whose record has a layout of another version."""
-    kept = wiring.slate_cache().get_served(member_id, request_ids)
-    return {request_id: served for request_id, served in kept.items() if read_record(served.record)}
+    kept = {}
+    for request_id, served in wiring.slate_cache().get_served(member_id, request_ids).items():
+        row = read_record(served.record)
+        if isinstance(row, FeedRequest):
+            kept[request_id] = KeptSlate(row, served.earlier_post_ids, served.page_post_ids)
+    return kept
 
 
 def inputs_record(request_id: UUID, now: float, packed: bytes) -> bytes:
@@ -325,7 +338,7 @@ def read_record(record: bytes) -> RecordRow | None:
     read = READERS.get(record[:1])
     try:
         return read(record) if read else None
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, OverflowError, OSError):  # the last two: a time that does not exist
         return None
 
 
@@ -421,13 +434,14 @@ def parse_exposure(record: bytes) -> MemberExposure:
 
 
 def page_row(record: bytes) -> ServedPage:
-    """Return the row of a queued page."""
+    """Return the row of a queued page. Raises `ValueError` if the rest of the record is no list of ids."""
     member_id, now, request_id, offset = PAGE_HEAD.unpack_from(record, 1)
+    post_ids = np.frombuffer(record[1 + PAGE_HEAD.size :], "<i8")
     return ServedPage(
         member_id=member_id,
         request_id=UUID(bytes=request_id),
         offset=offset,
-        post_ids=record[1 + PAGE_HEAD.size :],
+        post_ids=post_ids.tobytes(),
         created_at=datetime.fromtimestamp(now, UTC),
     )
 
