@@ -41,6 +41,7 @@ from recommendations import task_queue
 from recommendations.admin import base
 from recommendations.contracts import Slate
 from recommendations.models import (
+    AuthorCrowd,
     ChangeLogEntry,
     ChangeLogMark,
     ChangeLogTruncation,
@@ -93,7 +94,7 @@ def create_world() -> None:
     """Create rows that each writer of `WRITERS` changes, adds to or deletes."""
     ann = factories.member("ann", languages=["en"], region="DE", at=NOW - HOUR)
     bob = factories.member("bob", at=NOW - HOUR)
-    factories.member("cay", privacy=False, at=NOW - HOUR)
+    cay = factories.member("cay", privacy=False, at=NOW - HOUR)
     dan = factories.member("dan", is_private=True, at=NOW - HOUR)
     factories.relationship(bob, "follow_request", dan)
     first = factories.post(bob, "first", tags=["bread"], at=NOW - HOUR)
@@ -104,6 +105,9 @@ def create_world() -> None:
     for number, (member, post) in enumerate([(ann, first), (bob, second)]):
         factories.interaction(member, post, at=NOW - HOUR, event_id=f"learned-{number}")
     learn.learn_interactions(member_ids=[ann.pk, bob.pk], now=NOW - HOUR)
+    # Ann is a ring of one of Bob's, because newcomers are not most of those who react to most authors.
+    for author in (cay, dan):
+        AuthorCrowd.objects.create(author=author, day=NOW.date(), newcomers=0, others=5, changed_at=NOW - HOUR)
     event("hidden", kind="not_interested", post="third", target="author")
     event("liked", post="third", member="bob")
     event("followed", "follow", post="second", member="bob")
@@ -730,6 +734,7 @@ def snapshot(fresh_wiring, monkeypatch):
     monkeypatch.setitem(work.KINDS, "batch_feeds", work.JobKind("batch_feeds", lambda chunk, items, now: []))
     monkeypatch.setattr(base, "now", lambda: NOW)
     monkeypatch.setattr(work, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(rings, "FREE_NEWCOMERS", 0)
     monkeypatch.setattr(alerts.gauges, "gauge_values", lambda name, labels, now: [9.0])
     create_world()
     return Snapshot()

@@ -132,6 +132,15 @@ def test_an_undo_takes_back_what_was_given(platform):
     assert damp() == MaintenanceResult(rows=0, note="rings: 0")
 
 
+def test_a_ring_whose_interactions_were_deleted_changes_no_sums(platform):
+    """As by the erasure of the author's posts, between two runs."""
+    ringed = platform.authors[7]
+    platform.gather(ringed, readers=2, newcomers=40)
+    Interaction.objects.filter(post__author=ringed).delete()
+    damp()
+    assert platform.popularity(ringed) == 42
+
+
 def test_learning_again_gives_the_same_sums(platform):
     """They depend on the interactions and the shares, not on when the shares were set."""
     ringed = platform.authors[7]

@@ -140,8 +140,6 @@ def change_shares(shares: Mapping[AuthorDay, float], now: datetime) -> None:
 
     The caller has locked the members' rows, and stores the shares in the same transaction.
     """
-    if not shares:
-        return
     policy = wiring.control_policy()
     days = {(member_id, day) for member_id, day, _ in shares}
     rows = find_learned(set(), days)
@@ -149,8 +147,9 @@ def change_shares(shares: Mapping[AuthorDay, float], now: datetime) -> None:
     present = crowds.load_shares(days)
     before, after = (weigh_rows(rows, policy.popularity_weights, known) for known in (present, {**present, **shares}))
     changes = find_changes(before, after, days)
-    count_posts(Counter(), Counter(), changes, policy.popularity_half_lives, now, 1)
-    count_regions(changes, policy.popularity_half_lives, now)
+    if changes:  # their interactions may be deleted
+        count_posts(Counter(), Counter(), changes, policy.popularity_half_lives, now, 1)
+        count_regions(changes, policy.popularity_half_lives, now)
 
 
 def find_affected(of_these: set[LearnedRow]) -> tuple[set[MemberDay], set[LearnedRow]]:

@@ -79,7 +79,8 @@ def set_shares(author_id: int, day: date, shares: Mapping[int, float | None], no
     before = dict(rows.values_list("member_id", "share"))
     after = {member_id: 1.0 if (share := shares[member_id]) is None else share for member_id in before}
     changed = {member_id: after[member_id] for member_id in before if after[member_id] != before[member_id]}
-    popularity.change_shares({(member_id, day, author_id): share for member_id, share in changed.items()}, now)
+    if changed:
+        popularity.change_shares({(member_id, day, author_id): share for member_id, share in changed.items()}, now)
     for share in set(changed.values()):
         of_share = [member_id for member_id, new in changed.items() if new == share]
         rows.filter(member__in=of_share).update(share=share, changed_at=now)
