@@ -23,6 +23,7 @@ nightly: licenses secrets spark coverage ## Check licences and secrets, measure 
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration tests/architecture tests/inputs
 	@TEST_DATABASE=postgresql EVERY_MODULE=1 $(PY) -m pytest -q -n 2 --dist worksteal tests/spec tests/integration
 	@$(PY) -m pytest -q -m nightly tests/faults/test_two_versions.py
+	@$(PY) -m benchmarks.soak --database postgresql
 	@FAULT_SEED=$$(date +%j) FAULT_SECONDS=1800 $(PY) -m pytest -q tests/faults/test_faults.py
 
 bench: setup-dev ## Run short benchmarks, and report what is slower than in the last run

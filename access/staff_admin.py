@@ -25,11 +25,21 @@ class UserForm(UnchangedRowForm, UserChangeForm):  # type: ignore[misc]
     """The form of an existing user. The password is changed on a page of its own."""
 
 
+class PasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]
+    """The form with which staff set a user's password. Django's form writes back every column as it was read."""
+
+    def save(self, commit: bool = True) -> User:
+        """Save the password only."""
+        user: User = super().save(commit=False)
+        user.save(update_fields=["password"])
+        return user
+
+
 @admin.register(User)
 class UserAdmin(auth_admin.UserAdmin, UnchangedRowAdmin):  # type: ignore[type-arg]  # not generic at run time
     form = UserForm
     add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
+    change_password_form = PasswordForm
     list_display = ("username", "email", "roles", "is_active", "is_staff", "is_superuser", "last_login")
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ("user_permissions",)

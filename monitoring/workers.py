@@ -189,7 +189,7 @@ def read_workers_state(now: datetime) -> WorkersState:
         waiting = [client.llen(prefix + queue) for queue in queues]
         has_beat = bool(client.exists(settings.REDBEAT_KEY_PREFIX + ":lock"))
     named_heartbeats = list(zip(names, heartbeats, strict=True))
-    workers = [Worker(name=name, **json.loads(heartbeat)) for name, heartbeat in named_heartbeats if heartbeat]
+    workers = [read_heartbeat(name, heartbeat) for name, heartbeat in named_heartbeats if heartbeat]
     canaries = {queue.decode(): float(at) for queue, at in canary_times.items()}
     lost = [name for name, heartbeat in named_heartbeats if not heartbeat]
     return WorkersState(
@@ -201,6 +201,12 @@ def read_workers_state(now: datetime) -> WorkersState:
         ],
         has_beat=has_beat,
     )
+
+
+def read_heartbeat(name: str, heartbeat: bytes) -> Worker:
+    """Return the worker of a heartbeat. Another version of the code may have added fields, which are ignored."""
+    values = json.loads(heartbeat)
+    return Worker(name, values["pid"], values["queues"], values["started_at"], values["seen_at"])
 
 
 def queue_state(

@@ -390,6 +390,15 @@ class RecordQueue(Protocol):
         """
         ...
 
+    def set_aside(self, *records: bytes) -> None:
+        """
+        Store records that the caller cannot read, for a worker of another version of the code.
+
+        When no others wait, they wait again, at most once every five minutes. A week after the first of them was set
+        aside, those that are still not written are deleted. Raises `StoreError` if the queue is unreachable.
+        """
+        ...
+
 
 class ServedHistory(Protocol):
     """

@@ -232,6 +232,10 @@ GROUPS = (
             "interactions.",
             "recommendations.DampedEngagement": "Members whose many interactions count less than half for popularity. "
             "An empty list is good.",
+            "recommendations.AuthorCrowd": "Authors whose posts are liked mostly by new accounts, which then count in "
+            "part. An empty list is good.",
+            "recommendations.CrowdNewcomer": "The accounts of rings, each with the share that counts. An empty list is "
+            "good.",
             "recommendations.ErasureReceipt": "One receipt for each member who was erased (DELETE /api/v1/members/…).",
         },
         {"recommendations.view_member": newest_member, "recommendations.view_erasurereceipt": open_erasures},

@@ -5,9 +5,12 @@ import os
 from celery import Celery
 from celery.signals import import_modules
 from django_structlog.celery.receivers import CeleryReceiver
+from kombu.transport import TRANSPORT_ALIASES
 
 from monitoring import extensions
+from recsys_project import broker
 
+TRANSPORT_ALIASES.update(broker.ALIASES)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recsys_project.settings")
 
 app = Celery("recsys")

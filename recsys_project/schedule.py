@@ -133,6 +133,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "delete-old-models": maintenance_entry("delete_old_models", timedelta(days=1), at=crontab(hour=2, minute=40)),
     # Finishes erasures: clears what was written during them, and deletes trained models that contain an erased member.
     "finish-erasures": maintenance_entry("finish_erasures", timedelta(minutes=10)),
+    # Damps the popularity that groups of new accounts give to one author's posts: within ten minutes.
+    "damp-rings": maintenance_entry("damp_rings", timedelta(minutes=10)),
     # Updates the planner's statistics. Without it, after many inserts and deletes a query may use the wrong index.
     "optimize-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
     # Weighs all co-likes by how many members like each post now. Between two runs, a pair is weighed when it changes.

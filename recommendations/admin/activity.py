@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from monitoring.admin_columns import rounded
@@ -12,6 +16,8 @@ from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table, unpack_floats
 from recommendations.contracts import origins_of
 from recommendations.models import (
+    AuthorCrowd,
+    CrowdNewcomer,
     DampedEngagement,
     FeedHour,
     FeedInputs,
@@ -93,6 +99,52 @@ class DampedEngagementAdmin(ReadOnlyAdmin):
     search_fields = ("=member__external_id", "=author__external_id", "=post__external_id")
     search_help_text = "Id of the member, the author or the post"
     date_hierarchy = "day"
+
+
+@admin.register(AuthorCrowd)
+class AuthorCrowdAdmin(ReadOnlyAdmin):
+    """Crowds of newcomers whose reactions to an author's posts count in part."""
+
+    list_display = ("author", "day", "newcomers", "others", rounded("share"), "changed_at")
+    fields = (*list_display, "member_list")
+    readonly_fields = (list_display[4], "member_list")
+    list_select_related = ("author",)
+    search_fields = ("=author__external_id",)
+    search_help_text = "Id of the author"
+    date_hierarchy = "day"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuthorCrowd]:
+        """Return the crowds that are damped: almost every post has one that is not."""
+        crowds: QuerySet[AuthorCrowd] = super().get_queryset(request)
+        return crowds.filter(share__lt=1)
+
+    @admin.display(description="its members")
+    def member_list(self, crowd: AuthorCrowd) -> SafeString:
+        """Return a link to the list of the ring's members."""
+        url = reverse("admin:recommendations_crowdnewcomer_changelist")
+        return format_html('<a href="{}?author={}&amp;day={}">{}</a>', url, crowd.author_id, crowd.day, crowd.newcomers)
+
+
+@admin.register(CrowdNewcomer)
+class CrowdNewcomerAdmin(ReadOnlyAdmin):
+    """Newcomers who reacted to an author's posts, each with the share that counts."""
+
+    list_display = ("member", "author", "day", rounded("share"))
+    fields = list_display
+    readonly_fields = (list_display[3],)
+    list_select_related = ("member", "author")
+    list_filter = ("day",)
+    search_fields = ("=member__external_id", "=author__external_id")
+    search_help_text = "Id of the member or the author"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CrowdNewcomer]:
+        """Return the members of rings."""
+        newcomers: QuerySet[CrowdNewcomer] = super().get_queryset(request)
+        return newcomers.filter(share__lt=1)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Allow the link from a ring to its members."""
+        return lookup == "author" or bool(super().lookup_allowed(lookup, value, request))
 
 
 @admin.register(ServedPage)

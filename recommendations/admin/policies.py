@@ -10,7 +10,6 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.forms import Script
 from django.http import HttpRequest, HttpResponse
@@ -157,10 +156,7 @@ class RankingPolicyAdmin(BaseAdmin):
     def copy_as_active(self, request: HttpRequest, queryset: QuerySet[RankingPolicy]) -> None:
         """Activate copies of old versions. The history of versions stays unchanged."""
         try:
-            with transaction.atomic():
-                copies = [policies.copy_version(version) for version in queryset]
-                for policy in copies:
-                    policies.activate_policy(policy)
+            copies = policies.activate_copies(list(queryset))
         except InvalidRequest as error:  # an old value outside the current range of its setting
             self.message_user(request, str(error), messages.ERROR)
             return

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from access.inputs import Request
 from access.permissions import require_permission
-from access.request_costs import FILE_COST, WHOLE_TABLE_COST
+from access.request_costs import FILE_COST, ITEMS_PER_UNIT, WHOLE_TABLE_COST
 from access.scopes import Scope, read_write_scopes
 from access.views import APIView, takes
 from monitoring.clock import now
@@ -132,25 +132,29 @@ class JobRetryView(APIView):
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
     def extra_cost(self, request: Request) -> int:
-        """Return the extra cost of a job that names no items."""
-        return WHOLE_TABLE_COST
+        """Return the extra cost of the items: the list of their numbers counts as none."""
+        item_ids = request.inputs.body["item_ids"]
+        return WHOLE_TABLE_COST if item_ids is None else len(item_ids) // ITEMS_PER_UNIT
 
     @openapi.describe_endpoint(
+        400,
         404,
         responses={202: s.JobOut},
-        request=None,
         parameters=[LOCATION_HEADER, RETRY_AFTER_HEADER],
         operation_id="retry_job",
         summary="Retry the failed or cancelled part of a job",
         tags=["jobs"],
     )
+    @takes(body=s.JobRetryBody())
     def post(self, request: Request, job_id: UUID) -> Response:
         """
-        Queue the failed or cancelled items of a finished job again, and no others. The job loses its deadline.
+        Queue the failed and cancelled items of a finished job again, or only some failed items.
 
+        Other items are not processed again, and an item that has not failed is ignored. The job loses its deadline.
         Does nothing for an unfinished job.
         """
-        return responses.job_accepted_response(work.retry_job(job_id=job_id, now=now()))
+        job = work.retry_job(job_id=job_id, now=now(), item_ids=request.inputs.body["item_ids"])
+        return responses.job_accepted_response(job)
 
 
 class JobFailuresView(APIView):

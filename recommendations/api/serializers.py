@@ -403,6 +403,19 @@ class JobBody(JobOptions):
     params = serializers.DictField(required=False, default=dict, help_text='Such as {"member_ids": ["42"]}.')
 
 
+class JobRetryBody(StrictSerializer):
+    """What to retry of a job."""
+
+    item_ids = list_field(
+        whole_number_from(0, 2**63 - 1),
+        max_length=MAX_ITEMS,
+        min_length=1,
+        default=None,
+        allow_null=True,
+        help_text="The failed items to retry, as in the list of failures. Default: all failed and cancelled items.",
+    )
+
+
 class IdempotencyKey(serializers.Serializer):
     """The Idempotency-Key header."""
 

@@ -6,6 +6,8 @@ form checks.
 """
 
 from recommendations.models.activity import (
+    AuthorCrowd,
+    CrowdNewcomer,
     DampedEngagement,
     FeedInputs,
     FeedRequest,
@@ -37,10 +39,12 @@ from recommendations.models.policies import RankingPolicy
 from recommendations.models.posts import ErasedPost, Post, PostEmbedding
 
 __all__ = [
+    "AuthorCrowd",
     "ChangeLogEntry",
     "ChangeLogMark",
     "ChangeLogTruncation",
     "CoLikes",
+    "CrowdNewcomer",
     "DampedEngagement",
     "EmbeddingFailure",
     "EmbeddingModel",

@@ -231,6 +231,55 @@ class DampedEngagement(models.Model):
         return "one author on one day" if self.author_id else "all posts on one day"
 
 
+class AuthorCrowd(models.Model):
+    """
+    How many members reacted to an author's posts on one day: newcomers to the author, and others. `services/learning`
+    has what both are (`crowds.py`), and the share of a newcomer's weight that counts (`rings.py`).
+    """
+
+    author = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField(help_text="The day of the interactions, in UTC.")
+    newcomers = models.IntegerField(help_text="Members who have interacted with few other authors.")
+    others = models.IntegerField(help_text="All other members who reacted.")
+    share = models.FloatField(default=1.0, help_text="What counts of a newcomer's weight. Below 1: a ring.")
+    changed_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-day", "-newcomers", "pk"]
+        verbose_name = "ring"
+        constraints = [models.UniqueConstraint(fields=["author", "day"], name="one_crowd_per_author_and_day")]
+        indexes = [models.Index(fields=["day"], name="crowds_by_day")]
+
+    def __str__(self) -> str:
+        return f"{self.newcomers} newcomers and {self.others} others to {self.author_id} on {self.day}"
+
+
+class CrowdNewcomer(models.Model):
+    """
+    A newcomer to an author who reacted to the author's posts on one day, and what counts of it.
+
+    Personal data: what a person did. Erased with the member.
+    """
+
+    author = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField(help_text="The day of the interactions, in UTC.")
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+", db_index=False)
+    share = models.FloatField(default=1.0, help_text="What counts of the member's weight on these posts.")
+    changed_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-day", "pk"]
+        verbose_name = "member of a ring"
+        verbose_name_plural = "members of rings"
+        constraints = [
+            models.UniqueConstraint(fields=["member", "day", "author"], name="one_newcomer_per_author_and_day")
+        ]
+        indexes = [models.Index(fields=["author", "day"], name="newcomers_by_author")]
+
+    def __str__(self) -> str:
+        return f"{self.member_id} in the crowd of {self.author_id} on {self.day}"
+
+
 class ServedPage(models.Model):
     """
     The posts of one page that was sent: which part of a slate was served, and when.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -91,6 +91,17 @@ def activate_policy(policy: RankingPolicy) -> None:
     lock_versions(policy.variant)
     RankingPolicy.objects.filter(variant=policy.variant, is_active=True).update(is_active=False)
     RankingPolicy.objects.filter(pk=policy.pk).update(is_active=True)
+
+
+@write_transaction
+def activate_copies(versions: Sequence[RankingPolicy]) -> list[RankingPolicy]:
+    """Make a copy of each version the active one of its variant. Return the copies. If one cannot be made, none is."""
+    for variant in sorted({version.variant for version in versions}):
+        lock_versions(variant)
+    copies = [copy_version(version) for version in versions]
+    for policy in copies:
+        activate_policy(policy)
+    return copies
 
 
 def build_served_policy(row: RankingPolicy) -> ServedPolicy:

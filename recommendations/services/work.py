@@ -23,7 +23,8 @@ nothing. Comparing only the state would let it settle the chunk of its successor
 **Reconcile.** A chunk whose worker died keeps its lease until it expires. `reconcile_jobs` then releases the chunk, and
 publishes messages that were lost. Processing must therefore be safe to repeat. At the latest `JOB_LEASE_SECONDS` (15)
 after the death the lease has expired, and the schedule runs `reconcile_jobs` every 10 seconds: another worker gets the
-chunk within 25 seconds and the time that a free worker needs to take two messages, however long the chunk is.
+chunk within 25 seconds and the time that a free worker needs to take two messages, however long the chunk is. Kinds of
+jobs that only another version of the code knows are left to its workers.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, connection, connections, transaction
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
+from django.db.models.sql.compiler import SQLCompiler
 from redis import RedisError
 
 from access.masks import mask_identity
@@ -73,6 +76,21 @@ MAX_RECONCILED = 1_000
 """Rows of a kind that one run of `reconcile_jobs` reads. Each of them changes, so the next run reads the others."""
 
 UNFINISHED_STATES = (Job.State.QUEUED, Job.State.RUNNING)
+
+
+class Literal(Value):
+    """A text of the code that is a part of the statement and no parameter."""
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, tuple[str | int, ...]]:
+        """Return the text in quotes. It must not contain a quote."""
+        return f"'{self.value}'", ()
+
+
+IS_UNFINISHED = Q(state__in=[Literal(state.value) for state in UNFINISHED_STATES])
+"""
+Chunks that are not settled. With parameters, SQLite would not use the index of these chunks, and read all chunks of a
+job whenever one of them is settled.
+"""
 OUTSIDE_WINDOW: Mapping[str, Any] = {"slot": None, "publications": 0, "lost_after": None, "leased_until": None}
 """Columns of a chunk that has left the window of its job."""
 
@@ -143,6 +161,11 @@ def find_kind(name: str) -> JobKind:
     """Return the kind of job with this name. Raises `KeyError` if there is none."""
     extensions.load()
     return KINDS[name]
+
+
+def known_kinds() -> list[str]:
+    """Return the kinds that this version of the code can process. A newer one may have submitted jobs of others."""
+    return [kind.kind for kind in all_kinds()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +487,7 @@ def fill_window(job: Job, limit: int, now: datetime) -> None:
     """Give up to *limit* waiting chunks of a locked job a free slot each, and publish them on commit."""
     if job.deadline is not None and job.deadline <= now:
         return
-    unfinished = JobChunk.objects.filter(job=job, state__in=UNFINISHED_STATES)
+    unfinished = JobChunk.objects.filter(IS_UNFINISHED, job=job)
     used = set(unfinished.filter(slot__isnull=False).values_list("slot", flat=True))
     free = [slot for slot in range(settings.ENV.job_window_chunks) if slot not in used][:limit]
     waiting = unfinished.filter(slot=None, state=Job.State.QUEUED).order_by("number")[: len(free)]
@@ -475,7 +498,7 @@ def fill_window(job: Job, limit: int, now: datetime) -> None:
 
 def publish_limited_kind(kind: str, limit: int, now: datetime) -> None:
     """Publish chunks of a locked kind up to its limit, each of the job that has the fewest published ones."""
-    published = JobChunk.objects.filter(job__kind=kind, state__in=UNFINISHED_STATES, slot__isnull=False)
+    published = JobChunk.objects.filter(IS_UNFINISHED, job__kind=kind, slot__isnull=False)
     for _ in range(limit - published.count()):
         job = jobs_to_publish(now).filter(kind=kind).first()
         if job is None:
@@ -485,11 +508,11 @@ def publish_limited_kind(kind: str, limit: int, now: datetime) -> None:
 
 def jobs_to_publish(now: datetime) -> QuerySet[Job]:
     """Return the jobs that have a waiting chunk and a free slot, first those with the fewest published chunks."""
-    chunks = JobChunk.objects.filter(job=OuterRef("pk"), state__in=UNFINISHED_STATES)
+    chunks = JobChunk.objects.filter(IS_UNFINISHED, job=OuterRef("pk"))
     counts = chunks.filter(slot__isnull=False).order_by().values("job").annotate(count=Count("pk")).values("count")
     has_waiting = Exists(chunks.filter(slot=None, state=Job.State.QUEUED))
     jobs = Job.objects.filter(Q(deadline=None) | Q(deadline__gt=now), has_waiting, state__in=UNFINISHED_STATES)
-    counted = jobs.annotate(published=Coalesce(Subquery(counts), 0))
+    counted = jobs.filter(kind__in=known_kinds()).annotate(published=Coalesce(Subquery(counts), 0))
     with_slot = counted.filter(published__lt=settings.ENV.job_window_chunks)
     return with_slot.order_by("priority", "published", "created_at", "pk")
 
@@ -543,7 +566,7 @@ def claim_chunk(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
     The message of the claimed chunk is still in the queue. It will claim another chunk, so the chunk that the current
     message names waits for it.
     """
-    kind = Job.objects.filter(pk=job_id).values_list("kind", flat=True).first()
+    kind = Job.objects.filter(pk=job_id, kind__in=known_kinds()).values_list("kind", flat=True).first()
     chunk = claim_best_chunk(find_kind(kind).queue_name, now) if kind else None
     if chunk is not None:
         named = JobChunk.objects.filter(job=job_id, number=number, state=Job.State.QUEUED, slot__isnull=False)
@@ -711,7 +734,7 @@ def count_items(kind: str, done: int, failed: int) -> None:
 def finish_job(job_id: UUID, now: datetime) -> None:
     """Set the job's final state if none of its chunks is queued or running."""
     chunks = JobChunk.objects.filter(job_id=job_id)
-    if chunks.filter(state__in=UNFINISHED_STATES).exists():
+    if chunks.filter(IS_UNFINISHED).exists():
         return
     states = set(chunks.values_list("state", flat=True))
     state = Job.State.DONE
@@ -732,9 +755,11 @@ def reconcile_jobs(*, now: datetime) -> int:
     Each step reads its rows in an order with an index. A row is read until it is changed, and a chunk whose worker
     renews its lease is not read, so long chunks hide no others. Return how many messages were published again.
     """
-    overdue = JobChunk.objects.filter(state=Job.State.RUNNING, leased_until__lt=now).select_related("job")
+    lost = JobChunk.objects.filter(state=Job.State.RUNNING, leased_until__lt=now)
+    overdue = lost.filter(job__kind__in=known_kinds()).select_related("job")
     for_each(overdue.order_by("leased_until", "pk")[:MAX_RECONCILED], release_lost_chunk, now)
-    expired = Job.objects.filter(deadline__lte=now, state__in=UNFINISHED_STATES, cancel_requested_at=None)
+    unfinished = Job.objects.filter(kind__in=known_kinds(), state__in=UNFINISHED_STATES)
+    expired = unfinished.filter(deadline__lte=now, cancel_requested_at=None)
     for_each(expired.order_by("deadline", "pk")[:MAX_RECONCILED], expire_job, now)
     fill_windows(now)
     return publish_lost_messages(now)

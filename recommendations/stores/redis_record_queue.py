@@ -32,6 +32,14 @@ version has touched it for the time of a lease: during an upgrade both run.
 """
 BATCH_PREFIX = "recsys:served:batch:"
 LEASE_PREFIX = "recsys:served:lease:"
+ASIDE_KEY = "recsys:served:aside"
+"""Records of a layout that the worker which took them does not know."""
+ASIDE_RETRIED_KEY = "recsys:served:aside:retried"
+"""Exists for `ASIDE_SECONDS` after those records were set aside or waited again."""
+ASIDE_KEPT_KEY = "recsys:served:aside:kept"
+"""Exists for `ASIDE_KEPT_SECONDS` after the first of those records was set aside."""
+ASIDE_SECONDS = 300
+ASIDE_KEPT_SECONDS = 7 * 86_400
 LEASE_SECONDS = 60
 """How long a batch belongs to the worker that took it: far longer than writing a batch takes."""
 SEAL_CONTEXT = "served"
@@ -54,6 +62,14 @@ TAKE_SCRIPT = f"""
         redis.call('RPUSH', KEYS[2], ARGV[2])
         lease(ARGV[2])
         return batch(ARGV[2])
+    end
+    if redis.call('EXISTS', KEYS[1], '{ASIDE_RETRIED_KEY}') == 0 and redis.call('EXISTS', '{ASIDE_KEY}') == 1 then
+        if redis.call('EXISTS', '{ASIDE_KEPT_KEY}') == 1 then
+            redis.call('RENAME', '{ASIDE_KEY}', KEYS[1])
+            redis.call('SET', '{ASIDE_RETRIED_KEY}', '', 'EX', {ASIDE_SECONDS})
+        else
+            redis.call('DEL', '{ASIDE_KEY}')
+        end
     end
     local records = redis.call('LPOP', KEYS[1], ARGV[1])
     if not records then return false end
@@ -108,4 +124,14 @@ class RedisRecordQueue:
         with self._client.pipeline(transaction=True) as pipe:
             pipe.lrem(BATCHES_KEY, 0, batch_id)
             pipe.delete(BATCH_PREFIX + batch_id, LEASE_PREFIX + batch_id)
+            pipe.execute()
+
+    @store_errors()
+    def set_aside(self, *records: bytes) -> None:
+        """See `RecordQueue.set_aside`."""
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.rpush(ASIDE_KEY, *(self._seal.seal(record, SEAL_CONTEXT) for record in records))
+            pipe.ltrim(ASIDE_KEY, -self._limit, -1)
+            pipe.set(ASIDE_RETRIED_KEY, b"", nx=True, ex=ASIDE_SECONDS)
+            pipe.set(ASIDE_KEPT_KEY, b"", nx=True, ex=ASIDE_KEPT_SECONDS)
             pipe.execute()

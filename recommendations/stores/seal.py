@@ -3,6 +3,10 @@ Encrypts personal values in Redis: AES-256-GCM under the newest of several keys,
 
 A value is bound to its context (such as the Redis key and the member): copied to another Redis key, it does not open.
 A value that does not open (unknown key, other context, changed byte) raises `SealError`, which caches treat as a miss.
+
+A change of the layout of a sealed value that has no version of its own must also change its context, for example by a
+number at the end. While two versions of the code run side by side, each then treats the values of the other as misses.
+The conformance tests of the stores pin these layouts.
 """
 
 from __future__ import annotations

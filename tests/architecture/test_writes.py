@@ -8,6 +8,7 @@ import re
 from tests.write_calls import APPS, ROOT, find_write_calls
 
 WHOLE_ROW_SAVES = {
+    ("access/staff_admin.py", "save"): "sets the password of a form that does not save",
     ("flags/models/append_only.py", "save"): "adds a row: it refuses an existing one",
     ("monitoring/models/maintenance.py", "save"): "adds a row: it refuses an existing one",
     ("monitoring/row_forms.py", "save"): "a form that is saved without its row, or adds a row",
@@ -24,7 +25,6 @@ BULK_UPDATES = {
 }
 PLAIN_TRANSACTIONS = {
     "monitoring/transactions.py": "the transactions of all services",
-    "recommendations/admin/policies.py": "a part of the admin's transaction, which is rolled back after an error",
     "recommendations/services/content/generate.py": "fills an empty database",
     "recommendations/services/content/import_sample.py": "fills an empty database",
     "recommendations/stores/bulk.py": "a part of the caller's transaction",

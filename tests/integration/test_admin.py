@@ -65,6 +65,8 @@ def rows(redis_url):
         ),
         m.Undo.objects.create(member=ann, event_id="u", undoes_event_id="e", received_at=then),
         m.DampedEngagement.objects.create(member=ann, author=bob, day=then, given=12, counted=5, changed_at=then),
+        m.AuthorCrowd.objects.create(author=bob, day=then, newcomers=50, others=2, share=0.2, changed_at=then),
+        m.CrowdNewcomer.objects.create(author=bob, day=then, member=ann, share=0.2, changed_at=then),
         m.RegionStats.objects.create(post=post, region="DE", summed_at=then, changed_at=then),
         m.ServedPage.objects.create(
             member=ann, request_id=uuid4(), offset=0, post_ids=np.array([post.pk, 99], "<i8").tobytes(), created_at=then

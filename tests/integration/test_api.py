@@ -328,9 +328,17 @@ def test_the_failed_items_of_a_job_are_listed_in_pages_and_retried(api, posts):
     assert [failure["item_id"] for failure in failures] == chunk.item_ids
     assert {failure["id"] for failure in failures} == {"ann", "bob"}
     assert {failure["problem"] for failure in failures} == {"no luck"}
+    one = send(api, f"jobs/{job_id}/retry", {"item_ids": [chunk.item_ids[1], 10**12]}).json()
+    assert (one["state"], one["failed"]) == ("running", 1)
+    assert [failure["id"] for failure in api.get(address).json()["failures"]] == ["ann"]
+    again = work.claim_chunk(job_id, 1, now())
+    assert again.item_ids == chunk.item_ids[1:]
+    work.complete_chunk(again, "done", [], now())
     retried = send(api, f"jobs/{job_id}/retry", {}).json()
     assert (retried["state"], retried["failed"]) == ("running", 0)
     assert api.get(address).json() == {"failures": [], "next_cursor": None}
+    for invalid in ([], ["ann"], [-1], [1.5], "1", [1] * 1001):
+        assert_problem(send(api, f"jobs/{job_id}/retry", {"item_ids": invalid}), 400, "invalid-request")
     assert_problem(api.get(f"/api/v1/jobs/{uuid4()}/failures"), 404, "unknown-job")
     assert_problem(api.get(address, {"cursor": "x"}), 400, "invalid-request")
 

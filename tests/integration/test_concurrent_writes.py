@@ -21,6 +21,7 @@ import redis
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
 from django.db import connection, models, transaction
 from django.test import Client
 from psycopg.types.json import Json
@@ -40,6 +41,7 @@ from recommendations import task_queue
 from recommendations.admin import base
 from recommendations.contracts import Slate
 from recommendations.models import (
+    AuthorCrowd,
     ChangeLogEntry,
     ChangeLogMark,
     ChangeLogTruncation,
@@ -61,7 +63,7 @@ from recommendations.services.content import publish
 from recommendations.services.content.import_file import import_file
 from recommendations.services.content.ingest import ingest_items
 from recommendations.services.errors import ServiceError
-from recommendations.services.learning import co_likes, learn, reset
+from recommendations.services.learning import co_likes, learn, reset, rings
 from recommendations.services.learning.interact import Event, mark_seen, record_events
 from recommendations.services.measuring import roll_up
 from recommendations.services.members import erasure, export, follow_requests, preferences
@@ -92,7 +94,7 @@ def create_world() -> None:
     """Create rows that each writer of `WRITERS` changes, adds to or deletes."""
     ann = factories.member("ann", languages=["en"], region="DE", at=NOW - HOUR)
     bob = factories.member("bob", at=NOW - HOUR)
-    factories.member("cay", privacy=False, at=NOW - HOUR)
+    cay = factories.member("cay", privacy=False, at=NOW - HOUR)
     dan = factories.member("dan", is_private=True, at=NOW - HOUR)
     factories.relationship(bob, "follow_request", dan)
     first = factories.post(bob, "first", tags=["bread"], at=NOW - HOUR)
@@ -103,6 +105,9 @@ def create_world() -> None:
     for number, (member, post) in enumerate([(ann, first), (bob, second)]):
         factories.interaction(member, post, at=NOW - HOUR, event_id=f"learned-{number}")
     learn.learn_interactions(member_ids=[ann.pk, bob.pk], now=NOW - HOUR)
+    # Ann is a ring of one of Bob's, because newcomers are not most of those who react to most authors.
+    for author in (cay, dan):
+        AuthorCrowd.objects.create(author=author, day=NOW.date(), newcomers=0, others=5, changed_at=NOW - HOUR)
     event("hidden", kind="not_interested", post="third", target="author")
     event("liked", post="third", member="bob")
     event("followed", "follow", post="second", member="bob")
@@ -121,6 +126,8 @@ def create_world() -> None:
     Notice.objects.create(alert=alert, channel="webhook", event="firing", due_at=NOW)
     RankingPolicy.objects.create(variant="tested", version=1, is_active=True)
     get_user_model().objects.create_superuser("root")
+    get_user_model().objects.create_user("eve")
+    Group.objects.get_or_create(name="Editor")
 
 
 def create_receipt() -> None:
@@ -172,7 +179,7 @@ def create_flags() -> None:
     factories.experiment("f")
     change("flag", "guarded", is_enabled=True)
     exposure = records.exposure_record(exposed_variant(), Member.objects.get(external_id="ann").pk, "ann", 0.0)
-    records.write_batch([exposure], NOW)
+    records.write_rows(list(filter(None, [records.read_record(exposure)])), NOW)
 
 
 # The writers
@@ -253,15 +260,13 @@ def write_served() -> object:
         built_at=NOW.timestamp(), candidate_count=1, post_ids=np.array([first]), scores=np.ones(1, np.float32),
         origins=column, reasons=column,
     )  # fmt: skip
-    return records.write_batch(
-        [
-            *records.slate_records(slate, ann, "discovery", 1.0),
-            records.inputs_record(REQUEST_ID, NOW.timestamp(), b"packed"),
-            records.page_record(REQUEST_ID, ann, 0, [first], NOW.timestamp()),
-            records.exposure_record(exposed_variant(), ann, "ann", NOW.timestamp()),
-        ],
-        NOW,
-    )
+    packed = [
+        *records.slate_records(slate, ann, "discovery", 1.0),
+        records.inputs_record(REQUEST_ID, NOW.timestamp(), b"packed"),
+        records.page_record(REQUEST_ID, ann, 0, [first], NOW.timestamp()),
+        records.exposure_record(exposed_variant(), ann, "ann", NOW.timestamp()),
+    ]
+    return records.write_rows(list(filter(None, map(records.read_record, packed))), NOW)
 
 
 def fail_embedding() -> None:
@@ -315,14 +320,26 @@ def run_maintenance() -> object:
     return maintenance.record_maintenance_run("task", NOW, MaintenanceRun.Outcome.DONE, seconds=0)
 
 
-def submit_admin_page() -> None:
-    """
-    Open the page of a member in the admin, and submit it with another region.
-
-    If the member was changed after the page was opened, the form says so, and the page is opened again.
-    """
+def staff_client() -> Client:
+    """Return a client that is signed in as the superuser."""
     client = Client()
     client.force_login(get_user_model().objects.get(username="root"))
+    return client
+
+
+def submit_until_saved(url: str, form: dict[str, object]) -> None:
+    """
+    Open a page of the admin, and submit its form.
+
+    If the row was changed after the page was opened, the form says so, and the page is opened again.
+    """
+    client = staff_client()
+    while (response := submit_page(client, url, form)).status_code == 200:
+        assert "was changed after you opened the page" in response.content.decode()
+
+
+def submit_member_page() -> None:
+    """Save the page of a member with another region."""
     ann = Member.objects.filter(external_id="ann").first()
     if ann is None:
         return
@@ -330,9 +347,50 @@ def submit_admin_page() -> None:
         "external_id": "ann", "languages": '["en"]', "region": "AT", "is_active": "on", "created_at_0": "2026-06-01",
         "created_at_1": "11:00:00", "privacy-TOTAL_FORMS": "0", "privacy-INITIAL_FORMS": "0",
     }  # fmt: skip
-    url = f"/admin/recommendations/member/{ann.pk}/change/"
-    while (response := submit_page(client, url, form)).status_code == 200:
-        assert "was changed after you opened the page" in response.content.decode()
+    submit_until_saved(f"/admin/recommendations/member/{ann.pk}/change/", form)
+
+
+def submit_user_page() -> None:
+    """Save the page of a user with another address and a role."""
+    role = Group.objects.get(name="Editor")
+    form = {"username": "eve", "email": "eve@example.com", "is_active": "on", "groups": [role.pk]}
+    submit_until_saved(f"/admin/auth/user/{user_pk('eve')}/change/", form)
+
+
+def submit_role_page() -> None:
+    """Save the page of a role with one permission."""
+    permission = Permission.objects.get(codename="view_member")
+    url = f"/admin/auth/group/{Group.objects.get(name='Editor').pk}/change/"
+    submit_until_saved(url, {"name": "Editor", "permissions": [permission.pk]})
+
+
+def set_password() -> None:
+    """Set the password of a user in the admin."""
+    password = "correct horse battery staple"
+    form = {"usable_password": "true", "password1": password, "password2": password}
+    response = staff_client().post(f"/admin/auth/user/{user_pk('eve')}/password/", form)
+    assert response.status_code == 302
+
+
+def submit_policy_page() -> None:
+    """Save a new version of a policy in the admin, and use it."""
+    client, url = staff_client(), "/admin/recommendations/rankingpolicy/add/"
+    response = None
+    while response is None or response.status_code == 200:  # until no other version was activated meanwhile
+        form = client.get(url, {"from": RankingPolicy.objects.get(variant="tested", is_active=True).pk})
+        values = {key: value for key, value in form.context["adminform"].form.initial.items() if value is not None}
+        response = client.post(url, values | {"note": "from the admin", "activate": "on"})
+
+
+def export_csv() -> None:
+    """Export a list of the admin, which records the export."""
+    form = {"action": "export_csv", "_selected_action": [RankingPolicy.objects.order_by("pk")[0].pk]}
+    response = staff_client().post("/admin/recommendations/rankingpolicy/", form)
+    assert b"".join(response.streaming_content)
+
+
+def user_pk(name: str) -> int:
+    return get_user_model().objects.get(username=name).pk
 
 
 WRITERS: dict[str, Writer] = {
@@ -359,7 +417,7 @@ WRITERS: dict[str, Writer] = {
     "upsert a region": lambda: ingest_member(region="FR", is_adult=True),
     "upsert a new member": lambda: ingest_items(kind="members", items=[{"id": "new", "region": "FR"}], now=NOW),
     "deactivate": lambda: publish.set_members_active(member_ids=[pk_of("ann")], is_active=False, now=NOW),
-    "save a member in the admin": submit_admin_page,
+    "save a member in the admin": submit_member_page,
     "export a member": lambda: export.export_member(job_id=JOB_ID, member_pk=pk_of("ann"), now=NOW),
     "erase a member": lambda: erasure.erase_members(member_ids=[pk_of("bob")], now=NOW),
     "accept an erasure": lambda: erasure.begin_erasures(
@@ -387,6 +445,7 @@ WRITERS: dict[str, Writer] = {
     "see posts": lambda: mark_seen(member_id="ann", post_ids=["first", "third"], now=NOW),
     "learn": lambda: learn.learn_interactions(member_ids=[pk_of("ann"), pk_of("bob")], now=NOW),
     "rebuild interests": lambda: learn.rebuild_interests(member_id=pk_of("ann"), now=NOW),
+    "damp rings": lambda: rings.damp_rings(now=NOW),
     "count co-likes": lambda: co_likes.count_changes(now=NOW),
     "recount co-likes": lambda: co_likes.recount(now=NOW),
     # Vectors and models
@@ -411,6 +470,13 @@ WRITERS: dict[str, Writer] = {
     "put a policy": lambda: policies.put_policy(variant="tested", settings={"taste": 2}, note="", version=1),
     "put another policy": lambda: policies.put_policy(variant="tested", settings={"taste": 3}, note="", version=None),
     "put the first policy of a variant": lambda: policies.put_policy(variant="new", settings={}, note="", version=0),
+    "copy a policy": lambda: policies.activate_copies(list(RankingPolicy.objects.filter(variant="tested", version=1))),
+    "save a policy in the admin": submit_policy_page,
+    # Staff
+    "save a user in the admin": submit_user_page,
+    "save a role in the admin": submit_role_page,
+    "set a password in the admin": set_password,
+    "export a list of the admin": export_csv,
     # Jobs
     "submit a job": submit_job,
     "cancel a job": lambda: work.cancel_job(job_id=JOB_ID, now=NOW),
@@ -461,21 +527,43 @@ WRITERS: dict[str, Writer] = {
 """The services that write, by what they do."""
 
 NOT_RUN = {
-    **dict.fromkeys(("mark_reviewed", "acknowledge_all"), "an action of the admin: one statement"),
-    **dict.fromkeys(("save_model", "create_key", "create"), "see the tests of the admin and of keys"),
-    "bulk_update": "a guard, which refuses the call",
-    **dict.fromkeys(("insert_people", "insert_vectors"), "fills an empty database"),
-    **dict.fromkeys(("insert_posts", "add_members", "add_posts"), "fills an empty database"),
-    "handle": "a command of the operator: one statement",
-    **dict.fromkeys(("create_roles", "install_triggers", "invalidate_all_processes"), "runs at a deployment"),
-    **dict.fromkeys(("train", "publish_model", "fail_model", "store_arrays"), "writes rows of its own"),
-    **dict.fromkeys(("save_analysis", "store_evaluation", "record_export"), "adds rows"),
-    **dict.fromkeys(("check_page", "rebuild_slate", "store_vectors", "rank_cases"), "writes to a cache, copy or file"),
-    **dict.fromkeys(("archive_model_vectors", "trim_change_log"), "deletes what nobody changes"),
-    **dict.fromkeys(("renew", "create_engines", "reindex", "sync_space"), "one statement"),
-    "create_interest_profile": "adds a row under the member's lock, which the other parts of the import test",
+    "access/admin.py": {"mark_reviewed": "an action of the admin: one statement", "save_model": "adds a key"},
+    "access/keys.py": {"create": "adds a row"},
+    "access/management/commands/key.py": {"create_key": "adds a row"},
+    "access/management/commands/reset_second_factor.py": {"handle": "a command of the operator: one statement"},
+    "flags/analysis/interim_analysis.py": {"save_analysis": "adds rows"},
+    "flags/models/guarded.py": {"bulk_update": "a guard, which refuses the call"},
+    "monitoring/admin.py": {"acknowledge_all": "an action of the admin: one statement"},
+    "recommendations/roles.py": {"create_roles": "runs at a deployment"},
+    "recommendations/services/content/generate.py": dict.fromkeys(
+        ("insert_people", "insert_posts", "insert_vectors"), "fills an empty database"
+    ),
+    "recommendations/services/content/import_sample.py": dict.fromkeys(
+        ("add_members", "add_posts"), "fills an empty database"
+    ),
+    "recommendations/services/evaluating/rank_cases.py": dict.fromkeys(
+        ("rank_cases", "store_vectors"), "writes to a copy or a file"
+    ),
+    "recommendations/services/measuring/evaluations.py": {"store_evaluation": "adds rows"},
+    "recommendations/services/members/profile_file/import_profile.py": {
+        "create_interest_profile": "adds a row under the member's lock, which the other parts of the import test"
+    },
+    "recommendations/services/serving/recommend.py": {"check_page": "writes to a cache"},
+    "recommendations/services/serving/refresh.py": {"rebuild_slate": "writes to a cache"},
+    "recommendations/services/training/train.py": dict.fromkeys(
+        ("fail_model", "publish_model", "train"), "writes rows of its own"
+    ),
+    "recommendations/services/upkeep/trim_change_log.py": {"trim_change_log": "deletes what nobody changes"},
+    "recommendations/services/vectors/archive.py": {"archive_model_vectors": "deletes what nobody changes"},
+    "recommendations/services/vectors/reindexing.py": dict.fromkeys(("reindex", "sync_space"), "one statement"),
+    "recommendations/services/wiring.py": {"create_engines": "one statement"},
+    "recommendations/services/work.py": {"renew": "one statement"},
+    "recommendations/stores/change_log.py": dict.fromkeys(
+        ("install_triggers", "invalidate_all_processes"), "runs at a deployment"
+    ),
+    "recommendations/stores/trained_models.py": {"store_arrays": "writes rows of its own"},
 }
-"""Functions with a call that writes which no writer runs, each with the reason."""
+"""Functions with a call that writes which no writer runs, by file, each with the reason."""
 
 
 # Running two writers
@@ -489,6 +577,8 @@ VOLATILE = {
     (JobChunk, "job"),
     (JobChunk, "claim_id"),
     (get_user_model(), "last_login"),
+    (get_user_model(), "password"),
+    (get_user_model(), "date_joined"),
     *((ErasureReceipt, name) for name in ("sealed_member_id", "erased_at", "models_due_at")),
 }
 """Columns that are random or follow the clock. The number of a chunk and its items tell which job it is of."""
@@ -644,6 +734,7 @@ def snapshot(fresh_wiring, monkeypatch):
     monkeypatch.setitem(work.KINDS, "batch_feeds", work.JobKind("batch_feeds", lambda chunk, items, now: []))
     monkeypatch.setattr(base, "now", lambda: NOW)
     monkeypatch.setattr(work, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(rings, "FREE_NEWCOMERS", 0)
     monkeypatch.setattr(alerts.gauges, "gauge_values", lambda name, labels, now: [9.0])
     create_world()
     return Snapshot()
@@ -708,6 +799,10 @@ LOST_BEFORE = [
     ("like", "erase a member"),
     ("change a segment", "accept an erasure"),
     ("activate a trained model", "forget trained models"),
+    ("save a user in the admin", "set a password in the admin"),
+    ("save a policy in the admin", "put another policy"),
+    ("copy a policy", "put another policy"),
+    ("learn", "damp rings"),
 ]
 """Pairs that lost a write or failed, or are the nearest to one that did."""
 
@@ -741,5 +836,5 @@ def test_every_function_that_writes_is_run_beside_the_others(snapshot):
         finally:
             sys.setprofile(None)
     writing = {(call.file, call.function) for call in find_write_calls()}
-    assert {pair for pair in writing - called if pair[1] not in NOT_RUN} == set()
-    assert NOT_RUN.keys() - {function for _, function in writing - called} == set(), "a reason without a function"
+    not_run = {(file, function) for file, functions in NOT_RUN.items() for function in functions}
+    assert writing - called == not_run

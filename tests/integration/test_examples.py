@@ -223,7 +223,7 @@ def run_jobs(call_api):
     call_api("list_job_failures", 200, job_id=job["id"])
     other = call_api("submit_job", 202, {"kind": "batch_feeds", "priority": "low"})
     call_api("cancel_job", 200, job_id=other["id"])
-    call_api("retry_job", 202, job_id=other["id"])
+    call_api("retry_job", 202, {}, job_id=other["id"])
     call_api("mint_token", 201, {"member_id": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
     call_api("list_policies", 200)
     call_api("read_product_report", 200, query={"days": 1})

@@ -408,6 +408,23 @@ def test_chunks_of_a_release_without_windows_are_published(broker, members):
     assert len(broker.process_all()) == 1 and state(job).state == "done"
 
 
+def test_a_job_of_a_newer_version_is_left_to_its_workers(broker, members):
+    """Every chunk of it: waiting, running with an expired lease, and after the deadline. Other jobs go on."""
+    newer = Job.objects.create(
+        kind="of_the_next_version", total=3, created_at=NOW, deadline=NOW + timedelta(minutes=5), state="running"
+    )
+    lost = {"state": "running", "slot": 0, "attempts": 1, "leased_until": NOW}
+    JobChunk.objects.create(job=newer, number=0, item_ids=[1, 2], **lost)
+    JobChunk.objects.create(job=newer, number=1, item_ids=[3])
+    before = list(JobChunk.objects.values())
+    assert work.claim_chunk(newer.pk, 1, NOW) is None
+    own = submit(2)
+    broker.pass_time(900)
+    assert len(broker.process_all()) == 2 and state(own).state == "done"
+    assert list(JobChunk.objects.filter(job=newer).values()) == before
+    assert state(newer).state == "running" and not state(newer).is_cancel_requested
+
+
 def explain(sql):
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":  # the tables are small
@@ -425,6 +442,29 @@ def test_claims_and_the_reconciler_read_by_an_index_in_its_order(broker, members
     plans = " ".join(map(explain, ordered))
     for index in ("chunks_to_claim", "running_chunks_by_lease", "jobs_by_state", "chunks_by_message"):
         assert index in plans, plans
+
+
+def test_a_chunk_is_settled_without_reading_the_settled_chunks_of_its_job(broker, members):
+    """The plans are those of the statements with their parameters, which decide whether SQLite uses a partial index."""
+    job = submit()
+    chunk, plans = broker.claim(), []
+
+    def explain_with_parameters(execute, sql, params, many, context):
+        if sql.startswith("SELECT") and "recommendations_jobchunk" in sql:
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{sql}", params)
+                plans.append(str(cursor.fetchall()))
+        return execute(sql, params, many, context)
+
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # the tables are small
+            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+    wrapper = connection.execute_wrapper(explain_with_parameters)
+    with wrapper:
+        broker.complete(chunk)
+    assert state(job).done == 1
+    of_unfinished = [plan for plan in plans if "unfinished_chunks" in plan or "one_chunk_per_slot" in plan]
+    assert len(of_unfinished) == len(plans) >= 3, plans
 
 
 @pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.nightly) for n in range(2, 12))])

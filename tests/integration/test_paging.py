@@ -136,7 +136,7 @@ def test_a_slate_that_can_be_kept_nowhere_is_served(ann, monkeypatch, caplog):
     def fail(*args):
         raise DatabaseError("read-only")
 
-    monkeypatch.setattr(records, "write_batch", fail)
+    monkeypatch.setattr(records, "write_rows", fail)
     assert len(recommend(member_id="ann", now=NOW).picks) == 20
     assert "served_slate_not_stored" in [line.message for line in caplog.records]
 

@@ -1,5 +1,6 @@
 """Records of served pages: written once, counted, and used for fatigue. And the feed that uses no history."""
 
+import struct
 import threading
 import time
 from datetime import timedelta
@@ -14,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from flags.experiments.rules import ExposedVariant
 from recommendations import task_queue
-from recommendations.contracts import POPULARITY_SUMS, Slate
+from recommendations.contracts import POPULARITY_SUMS, ServedSlate, Slate
 from recommendations.models import (
     FeedRequest,
     Interaction,
@@ -31,7 +32,7 @@ from recommendations.services.learning import learn
 from recommendations.services.learning.interact import Event, record_events
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from recommendations.stores.redis_record_queue import LEASE_PREFIX, WAITING_KEY
+from recommendations.stores.redis_record_queue import ASIDE_RETRIED_KEY, LEASE_PREFIX, WAITING_KEY
 from recommendations.stores.redis_served_history import served_pages_key
 from tests import factories
 from tests.factories import NOW
@@ -153,20 +154,64 @@ def test_a_batch_taken_by_a_killed_worker_is_written_once(ann, monkeypatch):
 def test_a_batch_that_two_workers_write_counts_once(ann, monkeypatch):
     """The first worker is slow: its lease expires, and a second worker writes the batch before it does."""
     served = page()
-    real = records.write_batch
+    real = records.write_rows
 
-    def write_after_another_worker(batch, now):
-        monkeypatch.setattr(records, "write_batch", real)
+    def write_after_another_worker(rows, now):
+        monkeypatch.setattr(records, "write_rows", real)
         expire_leases()
         assert records.record_served(now=NOW) == 2
-        return real(batch, now)
+        return real(rows, now)
 
-    monkeypatch.setattr(records, "write_batch", write_after_another_worker)
+    monkeypatch.setattr(records, "write_rows", write_after_another_worker)
     assert records.record_served(now=NOW) == 2
     assert served_counts() == dict.fromkeys(ids(served), 1)
     assert ServedPage.objects.count() == FeedRequest.objects.count() == 1
     with redis.Redis.from_url(settings.ENV.cache_redis_url) as client:
         assert client.llen(served_pages_key(ann.pk)) == 1, "nor does the fatigue count it twice"
+
+
+OTHER_VERSIONS = {
+    "a slate of another kind": (records.SLATE, lambda record: b"S" + record[1:]),
+    "another form inside of a slate": (
+        records.SLATE,
+        lambda record: record.replace(b"\x02\x1e\x00", b"\xff\x1e\x00", 1),
+    ),
+    "a slate with a shorter head": (records.SLATE, lambda record: record[:9]),
+    "a page with a longer head": (records.PAGE, lambda record: record + b"x"),
+    "a page at no time": (records.PAGE, lambda record: record[:9] + struct.pack("<d", 1e300) + record[17:]),
+}
+"""How a record of another version of the code may differ from one of this version, by the kind of record."""
+
+
+@pytest.mark.parametrize(("kind", "change"), OTHER_VERSIONS.values(), ids=OTHER_VERSIONS)
+def test_a_record_of_another_version_waits_for_a_worker_of_that_version(ann, caplog, kind, change):
+    """The other records of its batch are written, and it is written once a worker can read it."""
+    page()
+    queue = wiring.record_queue()
+    batch = queue.take(10)
+    queue.acknowledge(batch.id)
+    (own,) = (record for record in batch.records if record[:1] == kind)
+    others = [record for record in batch.records if record != own]
+    foreign = change(own)
+    assert foreign != own
+    queue.push(foreign, *others)
+    assert records.record_served(now=NOW) == len(others) == 1
+    assert ServedPage.objects.count() + FeedRequest.objects.count() == 1
+    assert [record.count for record in caplog.records if record.message == "served_records_set_aside"] == [1]
+    assert records.record_served(now=NOW) == 0, "it does not wait for this worker"
+    with redis.Redis.from_url(settings.ENV.redis_url) as client:
+        assert client.delete(ASIDE_RETRIED_KEY)
+    assert queue.take(10).records == [foreign]
+
+
+def test_a_kept_slate_of_another_version_is_treated_as_unknown(ann):
+    """A reader goes on, and the explanation waits for the worker that records the slate."""
+    first = page()
+    kept = wiring.slate_cache().get_served(ann.pk, [first.request_id])[first.request_id]
+    foreign = ServedSlate(b"S" + kept.record[1:], kept.earlier_post_ids, kept.page_post_ids)
+    assert wiring.slate_cache().add_served(ann.pk, first.request_id, foreign)
+    assert records.find_slate_row(first.request_id, ann.pk)[0] is None
+    assert len(ids(page(cursor=first.next_cursor))) == 10
 
 
 def test_serving_a_post_does_not_change_its_popularity(ann):

@@ -1,5 +1,6 @@
 """Health of workers: running or not, and processing tasks or not."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,6 +71,14 @@ def test_a_worker_with_heartbeats_but_no_canary_is_reported(broker):
     # Without beat no canaries are sent, so their absence is not the workers' fault.
     broker.delete(LOCK)
     assert set(reasons(later)) == {"beat"}
+
+
+def test_a_heartbeat_of_a_version_with_another_field_is_read(broker):
+    """During an upgrade, processes of both versions read the heartbeats of all workers."""
+    store_heartbeat(broker, started_at=NOW - timedelta(seconds=10))
+    key = workers.worker_key("w1")
+    broker.set(key, json.dumps(json.loads(broker.get(key)) | {"added": 1}))
+    assert reasons() == {}
 
 
 def test_a_new_worker_has_time_until_its_first_canary(broker):

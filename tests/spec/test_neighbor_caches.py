@@ -166,6 +166,14 @@ def test_an_entry_whose_bytes_were_changed_or_moved_is_a_miss(client):
     assert cache.get(KEY) is None
 
 
+def test_the_layout_of_an_entry_is_pinned(client):
+    """A change must also change the context of the seal, so that another version does not misread it."""
+    put(RedisNeighbors(client, SEAL, grace_seconds=GRACE_SECONDS))
+    cached = RedisNeighbors(client, SEAL, grace_seconds=GRACE_SECONDS).get(KEY)
+    packed = SEAL.open(client.hget(KEY, "value"), KEY)
+    assert packed == cached.post_ids.astype("<i8").tobytes() + cached.cosines.astype("<f4").tobytes() != b""
+
+
 def test_every_key_has_a_time_to_live(client):
     """No entry may stay in a cache forever."""
     cache = RedisNeighbors(client, SEAL, grace_seconds=GRACE_SECONDS)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from recommendations.ports import StoreError
 from recommendations.stores.memory_record_queue import MemoryRecordQueue
 from recommendations.stores.redis_record_queue import (
+    ASIDE_KEPT_SECONDS,
+    ASIDE_SECONDS,
     BATCH_PREFIX,
     FORMER_BATCH_KEY,
     LEASE_PREFIX,
@@ -118,6 +120,40 @@ def test_beyond_the_limit_the_oldest_waiting_records_are_dropped(queue, clock):
     assert take(queue, LIMIT) == [*number_records(LIMIT - 1)[2:], b"x", b"y", b"z"]
     clock.advance(LEASE_SECONDS + 1)
     assert take(queue, LIMIT) == [b"taken"]
+
+
+def test_records_that_were_set_aside_wait_again_every_five_minutes_once_no_others_wait(queue, clock):
+    """So each version of the code finds its own, and a worker that cannot read them is not kept busy."""
+    queue.set_aside(*number_records(2))
+    assert queue.take(5) is None
+    clock.advance(ASIDE_SECONDS + 1)
+    assert queue.push(b"new") == 1
+    new = queue.take(1)
+    assert new.records == [b"new"]
+    queue.acknowledge(new.id)
+    again = queue.take(5)
+    assert again.records == number_records(2)
+    queue.set_aside(*again.records)
+    queue.acknowledge(again.id)
+    assert queue.take(5) is None
+    clock.advance(ASIDE_SECONDS + 1)
+    assert take(queue, 5) == number_records(2)
+
+
+def test_records_that_no_version_has_read_for_a_week_are_deleted(queue, clock):
+    queue.set_aside(b"old")
+    clock.advance(ASIDE_KEPT_SECONDS + 1)
+    assert queue.take(5) is None
+    queue.set_aside(b"new")
+    clock.advance(ASIDE_SECONDS + 1)
+    assert take(queue, 5) == [b"new"]
+
+
+def test_beyond_the_limit_the_oldest_records_that_were_set_aside_are_dropped(queue, clock):
+    queue.set_aside(*number_records(LIMIT))
+    queue.set_aside(b"newest")
+    clock.advance(ASIDE_SECONDS + 1)
+    assert take(queue, 2 * LIMIT) == [*number_records(LIMIT)[1:], b"newest"]
 
 
 @settings(max_examples=30)

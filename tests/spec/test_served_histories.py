@@ -136,6 +136,14 @@ def test_every_page_has_a_time_to_live(client):
     assert 0 < client.ttl(key) <= TTL_SECONDS
 
 
+def test_the_layout_of_a_page_is_pinned(client):
+    """A change must also change the context of the seal, so that another version does not misread it."""
+    RedisServedHistory(client, SEAL).add([(7, 1.5, [1, 2])])
+    key = served_pages_key(7)
+    opened = SEAL.open(client.lindex(key, 0), key)
+    assert opened.hex() == "000000000000f83f" + "0100000000000000" + "0200000000000000"
+
+
 def test_a_page_that_does_not_open_is_deleted_and_the_others_count(client):
     """A page of an older version is not sealed, and one of a removed key or of another member does not open."""
     history = RedisServedHistory(client, SEAL)

@@ -122,6 +122,13 @@ def test_models_and_spaces_have_separate_vectors(client):
     assert RedisVectors(client, SEAL, space="pictures", model="m").get([1], NOW) == {}
 
 
+def test_the_layout_of_a_vector_is_pinned(client):
+    """A change must also change the context of the seal, so that another version does not misread it."""
+    RedisVectors(client, SEAL, space="content", model="m").put(vectors(1), NOW)
+    key = "recsys:vectors:content:m:1"
+    assert SEAL.open(client.get(key), key) == vectors(1)[1].astype("<f4").tobytes()
+
+
 def test_every_vector_has_a_time_to_live(client):
     """No entry may stay in a cache forever."""
     RedisVectors(client, SEAL, space="content", model="m").put(vectors(1), NOW)

@@ -1,14 +1,27 @@
 """Stored numbers, text and bytes keep their meaning: in the database, in Redis and in cursors."""
 
+import zlib
 from uuid import UUID
 
 import numpy as np
 import pytest
 
-from recommendations.contracts import AccountStatus, Origin, Policy, Reason, Sensitivity, Slate, Visibility
+from flags.experiments.rules import ExposedVariant
+from recommendations.contracts import (
+    AccountStatus,
+    Origin,
+    Policy,
+    Reason,
+    Sensitivity,
+    ServedSlate,
+    Slate,
+    Visibility,
+)
 from recommendations.models.change_log import ChangeKind
+from recommendations.services.errors import InvalidRequest
+from recommendations.services.serving import records
 from recommendations.services.serving.cursors import CursorPosition, read_cursor, write_cursor
-from recommendations.stores.redis_slates import SlateFormatError, pack, unpack
+from recommendations.stores.redis_slates import SlateFormatError, pack, pack_served, unpack, unpack_served
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 
@@ -154,3 +167,51 @@ def test_a_slate_of_another_version_is_rejected():
     for version in (0, 3, 255):
         with pytest.raises(SlateFormatError, match=f"version {version} is not one of 1, 2"):
             unpack(bytes([version]) + packed[1:])
+
+
+RECORDS = {
+    records.slate_record(slate(7, 9), 5, "discovery", 2.5): (
+        "73" + "0500000000000000 00002040 48000000" + "0900" + b"discovery".hex()
+        + "02" + HEADER + NAMES + "07000000 09000000" + "003e 0038" + "0500 0200" + "1100 0400" + "00" * 8
+    ),
+    records.page_record(FIRST, 5, 3, [7, 9], 1.5): (
+        "70" + "0500000000000000 000000000000f83f" + FIRST.hex + "0300" + "0700000000000000 0900000000000000"
+    ),
+    records.inputs_record(FIRST, 1.5, b"ab"): "69" + FIRST.hex + "000000000000f83f" + b"ab".hex(),
+    records.exposure_record(ExposedVariant(1, 2, "control", 0.5), 5, "ann", 1.5): (
+        "78" + "0500000000000000 000000000000f83f 0100000000000000 0200000000000000 000000000000e03f"
+        + b"control\x1fann".hex()
+    ),
+}  # fmt: skip
+"""The pinned form of records of served pages in Redis: the byte of the kind and layout, the head, and the content."""
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=["slate", "page", "inputs", "exposure"])
+def test_the_packed_form_of_a_record_is_pinned(record):
+    """A release that changes it must also change the first byte, so that workers of the other version set it aside."""
+    assert record.hex() == RECORDS[record].replace(" ", "")
+    assert records.read_record(record)
+
+
+def test_each_kind_of_record_is_pinned():
+    assert {record[:1] for record in RECORDS} == records.READERS.keys()
+
+
+def test_the_packed_form_of_a_kept_slate_is_pinned():
+    """A release that changes it must also change the version, the first byte."""
+    served = ServedSlate(b"record", np.array([3, 5, 6]), np.array([7, 9]))
+    packed = pack_served(served)
+    assert packed[:9].hex() == "01" + "03000000" + "02000000"
+    numbers = [3, 2, 1, 7, 9]
+    assert zlib.decompress(packed[9:]) == np.array(numbers, "<i8").tobytes() + b"record"
+    with pytest.raises(SlateFormatError, match="version 2 is not 1"):
+        unpack_served(b"\x02" + packed[1:])
+
+
+def test_a_cursor_of_another_layout_is_invalid():
+    """It has a character that no cursor of this layout has. Without a strict check it would be ignored."""
+    for text in CURSORS:
+        with pytest.raises(InvalidRequest, match="Invalid cursor"):
+            read_cursor(f"2.{text}")
+        with pytest.raises(InvalidRequest, match="Invalid cursor"):
+            read_cursor(f".{text}")

@@ -14,7 +14,7 @@ from monitoring import maintenance
 from monitoring.maintenance import MaintenanceResult
 from recommendations.models import EmbeddingModel, Evaluation
 from recommendations.services import wiring
-from recommendations.services.learning import co_likes
+from recommendations.services.learning import co_likes, rings
 from recommendations.services.measuring import evaluations, roll_up
 from recommendations.services.members import erasure
 from recommendations.services.training import trained_models
@@ -143,6 +143,7 @@ def register() -> None:
     maintenance.register_maintenance_task(
         "recount_co_likes", lambda now: MaintenanceResult(rows=co_likes.recount(now=now))
     )
+    maintenance.register_maintenance_task("damp_rings", lambda now: rings.damp_rings(now=now))
     maintenance.register_maintenance_task("archive_embeddings", lambda now: archive.archive_embeddings(now=now))
     maintenance.register_maintenance_task("check_index", check_index)
     maintenance.register_maintenance_task("optimize_index", optimize_index)

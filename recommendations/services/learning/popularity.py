@@ -3,11 +3,12 @@ Count interactions in the popularity of their posts, in total and by region.
 
 What one member adds is bounded three times (`stores/popularity_sums.py` has the bounds): on one post; on all posts of
 one author on one day; on all posts on one day. The days are those of the interactions, in UTC. A group of members who
-like one author's posts in a short time is damped with each of its members, whoever else is in the group.
+like one author's posts in a short time is damped with each of its members. A group of accounts that each like one or
+two posts is found by who else reacts to them, and then each member of it has a share (`rings.py`).
 
-Every sum always equals what `weigh_rows` gives for all learned interactions of each member, whatever the order in which
-they were learned and undone. So a change of a member's interactions adds the difference of both states: a late event or
-an undo may change what the member's other interactions of the same days add.
+Every sum always equals what `weigh_rows` gives for all learned interactions of each member and the current shares,
+whatever the order in which they were learned and undone. So a change of a member's interactions adds the difference of
+both states: a late event or an undo may change what the member's other interactions of the same days add.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from django.db.models import Q
 from recommendations.contracts import MIN_POSITIVE_WEIGHT, POPULARITY_SUMS
 from recommendations.models import DampedEngagement, Interaction, Member, PostStats, RegionStats
 from recommendations.services import wiring
+from recommendations.services.learning import crowds
+from recommendations.services.learning.crowds import AuthorDay
 from recommendations.stores.bulk import update_columns
 from recommendations.stores.popularity_sums import (
     MAX_AUTHOR_DAY_WEIGHT,
@@ -72,7 +75,7 @@ class LearnedRow(NamedTuple):
         return self.member_id, self.occurred_at.astimezone(UTC).date()
 
     @property
-    def author_day(self) -> tuple[int, date, int]:
+    def author_day(self) -> AuthorDay:
         """The member, the day and the author."""
         return (*self.member_day, self.author_id)
 
@@ -103,7 +106,16 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     }
     days, before = find_affected(of_these)
     after = before | of_these if sign > 0 else before - of_these
-    weighed_before, weighed_after = (weigh_rows(rows, policy.popularity_weights) for rows in (before, after))
+    reacted_before, reacted_after = (
+        {row.author_day for row in rows if row.member_day in days and is_positive(row, policy.interaction_weights)}
+        for rows in (before, after)
+    )
+    left = reacted_before - reacted_after
+    shares = crowds.load_shares(days)
+    weighed_before = weigh_rows(before, policy.popularity_weights, shares)
+    # Who does not react any more is in no crowd, and has no share.
+    shares_after = {key: share for key, share in shares.items() if key not in left}
+    weighed_after = weigh_rows(after, policy.popularity_weights, shares_after)
     changes = find_changes(weighed_before, weighed_after, days)
     positive_changes = count_positive(after, policy.interaction_weights)
     positive_changes.subtract(count_positive(before, policy.interaction_weights))
@@ -111,6 +123,33 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     count_posts(counts, positive_changes, changes, policy.popularity_half_lives, now, sign)
     count_regions(changes, policy.popularity_half_lives, now)
     list_damped(weighed_after, {row.pair for row in of_these}, days, now)
+    known: dict[int, set[int]] = defaultdict(set)
+    for row in after:
+        known[row.member_id].add(row.author_id)
+    crowds.count_crowds(reacted_after - reacted_before, left, known, now)
+
+
+def is_positive(row: LearnedRow, weights: Mapping[str, float]) -> bool:
+    """Return whether an interaction is in favor of its post."""
+    return weights[row.kind] >= MIN_POSITIVE_WEIGHT
+
+
+def change_shares(shares: Mapping[AuthorDay, float], now: datetime) -> None:
+    """
+    Change the sums to what they are with these shares of members of rings, and the present ones of all others.
+
+    The caller has locked the members' rows, and stores the shares in the same transaction.
+    """
+    policy = wiring.control_policy()
+    days = {(member_id, day) for member_id, day, _ in shares}
+    rows = find_learned(set(), days)
+    rows |= find_learned({row.pair for row in rows}, set())
+    present = crowds.load_shares(days)
+    before, after = (weigh_rows(rows, policy.popularity_weights, known) for known in (present, {**present, **shares}))
+    changes = find_changes(before, after, days)
+    if changes:  # their interactions may be deleted
+        count_posts(Counter(), Counter(), changes, policy.popularity_half_lives, now, 1)
+        count_regions(changes, policy.popularity_half_lives, now)
 
 
 def find_affected(of_these: set[LearnedRow]) -> tuple[set[MemberDay], set[LearnedRow]]:
@@ -159,21 +198,23 @@ class Weighing(NamedTuple):
     of_post: list[float]
     """After the bound on one post."""
     of_author: list[float]
-    """After the bound on the posts of one author on one day."""
+    """After the bound on the posts of one author on one day, and the share of a member of a ring."""
     counted: list[float]
     """After the bound on all posts on one day: what the row adds."""
 
 
-def weigh_rows(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> Weighing:
+def weigh_rows(rows: Iterable[LearnedRow], weights: Mapping[str, float], shares: Mapping[AuthorDay, float]) -> Weighing:
     """
-    Return what each of *rows* adds to the sums of its post.
+    Return what each of *rows* adds to the sums of its post. *shares* are those of members of rings.
 
     The rows are all of each member with the post, and all of the member on the days that the caller looks at.
     """
     ordered = sorted(rows)
     given = [weights[row.kind] for row in ordered]
     of_post = bound_weights((row.pair for row in ordered), given)
-    of_author = scale_weights([row.author_day for row in ordered], of_post, MAX_AUTHOR_DAY_WEIGHT)
+    author_days = [row.author_day for row in ordered]
+    bounded = scale_weights(author_days, of_post, MAX_AUTHOR_DAY_WEIGHT)
+    of_author = [weight * shares.get(key, 1.0) for key, weight in zip(author_days, bounded, strict=True)]
     counted = scale_weights([row.member_day for row in ordered], of_author, MAX_DAY_WEIGHT)
     return Weighing(ordered, given, of_post, of_author, counted)
 
@@ -192,7 +233,7 @@ def find_changes(before: Weighing, after: Weighing, days: Collection[MemberDay])
 
 def count_positive(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> Counter[int]:
     """Return how many members have a positive interaction with each post."""
-    pairs = {row.pair for row in rows if weights[row.kind] >= MIN_POSITIVE_WEIGHT}
+    pairs = {row.pair for row in rows if is_positive(row, weights)}
     return Counter(post_id for _, post_id in pairs)
 
 

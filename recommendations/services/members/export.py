@@ -18,6 +18,8 @@ from flags.services import erasure
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import Sensitivity
 from recommendations.models import (
+    AuthorCrowd,
+    CrowdNewcomer,
     DampedEngagement,
     FeedRequest,
     Interaction,
@@ -108,6 +110,10 @@ def collect_member_data(member: Member) -> dict[str, Any]:
         "damped_engagement": select_columns(
             DampedEngagement.objects.filter(member=member),
             "day", "given", "counted", post_id="post__external_id", author_id="author__external_id",
+        ),
+        "crowds": select_columns(AuthorCrowd.objects.filter(author=member), "day", "newcomers", "others", "share"),
+        "rings": select_columns(
+            CrowdNewcomer.objects.filter(member=member), "day", "share", author_id="author__external_id"
         ),
         "interests": [export_interests(profile) for profile in InterestProfile.objects.filter(member=member)],
         "reactions": [export_reactions(row) for row in ReactionHistory.objects.filter(member=member)],

@@ -138,6 +138,16 @@ TABLES: dict[str, Table] = {
         owner="member", kept_until="SERVED_RETENTION_DAYS, or the post or either member is erased",
         export="damped_engagement",
     ),
+    "recommendations.AuthorCrowd": Table(
+        columns(none="id changed_at day", member_key="author", sum="newcomers others share"),
+        owner="author", kept_until="SERVED_RETENTION_DAYS, or the author is erased", export="crowds",
+    ),
+    "recommendations.CrowdNewcomer": Table(
+        columns(none="id changed_at", member_key="member author", activity="day share"),
+        owner="member",
+        kept_until="a week, as long as the interaction with a share below 1, or either member is erased",
+        export="rings",
+    ),
     # What is learned from it
     "recommendations.InterestProfile": Table(
         columns(
@@ -454,6 +464,9 @@ REDIS_PLACES = {
     "recsys:served:batch": Place("records being written", "pages being recorded, encrypted", "they are written"),
     "recsys:served:writing": Place(
         "records of earlier versions", "pages being recorded, encrypted", "they are written"
+    ),
+    "recsys:served:aside": Place(
+        "records of another version", "pages being recorded, encrypted", "they are written, at most a week"
     ),
     "recsys:served:lease:": Place("leases of workers", "nothing of members", "a minute"),
     "recsys:served:": Place("served posts", "posts that a member was served recently", "two days, or an erasure"),

@@ -7,6 +7,9 @@ slates that it names are read from the reader's own slates only.
 
 The posts of a slate, and those that the reader had passed before it, are kept before its first page is served
 (`records.keep_slate`). So the posts that a cursor has passed are known even if no worker has recorded a slate yet.
+
+A cursor of another layout must contain a character that base64 for addresses does not have, such as a full stop. This
+version answers it as an invalid cursor, and the client begins at the first page.
 """
 
 from __future__ import annotations
@@ -21,9 +24,8 @@ import numpy as np
 
 from recommendations.contracts import EMPTY_IDS, Int64Array
 from recommendations.models import FeedRequest
-from recommendations.services import wiring
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.serving.records import slate_row
+from recommendations.services.serving.records import get_kept_slates
 
 STEP_BYTES = 18
 """Bytes of one step: 16 of the request id, 2 of the offset."""
@@ -69,7 +71,7 @@ def write_cursor(request_id: UUID, offset: int, earlier_steps: tuple[CursorStep,
 def read_cursor(cursor: str) -> CursorPosition:
     """Return the position that *cursor* names. Raises `InvalidRequest` if it is not a valid cursor."""
     try:
-        data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         count, rest = divmod(len(data), STEP_BYTES)
         if rest or not 1 <= count <= MAX_STEPS:
             raise ValueError(f"{len(data)} bytes")
@@ -93,8 +95,8 @@ def find_passed_posts(position: CursorPosition, member_id: int, slates: Mapping[
     when they were served, or rows of the database. A slate that was kept has the posts of all steps before it.
     """
     steps = dict(position.steps)
-    served = wiring.slate_cache().get_served(member_id, list(steps))
-    known_slates = {id: row_post_ids(slate_row(kept.record)) for id, kept in served.items()} | dict(slates)
+    served = get_kept_slates(member_id, list(steps))
+    known_slates = {id: row_post_ids(kept.row) for id, kept in served.items()} | dict(slates)
     missing = set(steps) - set(known_slates)
     if missing:
         rows = FeedRequest.objects.filter(pk__in=missing, member_id=member_id)

@@ -2,6 +2,10 @@
 Records of what was built and served, for explanations and experiments: queued in the request, written by a worker.
 
 A slate is one record, with its score parts. Each page served from it is another record, with its posts.
+
+The first byte of a record names its kind and its layout. A change of a layout gets a new byte, so that two versions of
+the code can run side by side: a worker sets records that it cannot read aside for workers of the other version.
+`tests/unit/test_stored_forms.py` pins the layouts.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -38,6 +43,7 @@ from recommendations.stores.relational_viewers import find_consenting
 log = logging.getLogger(__name__)
 
 SLATE, PAGE, INPUTS, EXPOSURE = b"s", b"p", b"i", b"x"
+"""The first byte of each kind of record."""
 SLATE_HEAD = struct.Struct("<qfI")
 PAGE_HEAD = struct.Struct("<qd16sH")
 INPUTS_HEAD = struct.Struct("<16sd")
@@ -62,6 +68,16 @@ COUNT_SERVED = """
 ServedPosts = tuple[int, float, list[int]]
 """A page for the served history: the member, the time in Unix seconds, and the ids of the posts."""
 
+
+class MemberExposure(NamedTuple):
+    """An exposure, and the database id of the member."""
+
+    member_id: int
+    exposure: UnitExposure
+
+
+RecordRow = FeedRequest | ServedPage | FeedInputs | MemberExposure
+"""What a record holds."""
 PAGE_COLUMNS = ("member_id", "request_id", "offset", "post_ids", "created_at")
 
 ExposureKey = tuple[int, int]
@@ -114,7 +130,7 @@ def keep_slate(
         if wiring.slate_cache().add_served(member_id, slate.request_id, served):
             continue
         try:
-            write_batch([record], now)
+            write_rows([slate_row(record)], now)
         except DatabaseError:
             log.exception("served_slate_not_stored", extra={"request_id": str(slate.request_id)})
     return packed_records
@@ -129,8 +145,27 @@ def find_slate_row(request_id: UUID, member_id: int) -> tuple[FeedRequest | None
     row = FeedRequest.objects.filter(pk=request_id, member_id=member_id).first()
     if row is not None:
         return row, EMPTY_IDS
-    served = wiring.slate_cache().get_served(member_id, [request_id]).get(request_id)
-    return (slate_row(served.record), served.page_post_ids) if served else (None, EMPTY_IDS)
+    kept = get_kept_slates(member_id, [request_id]).get(request_id)
+    return (kept.row, kept.page_post_ids) if kept else (None, EMPTY_IDS)
+
+
+class KeptSlate(NamedTuple):
+    """A slate that `keep_slate` has kept."""
+
+    row: FeedRequest
+    """The row that a worker writes."""
+    earlier_post_ids: Int64Array
+    page_post_ids: Int64Array
+
+
+def get_kept_slates(member_id: int, request_ids: Collection[UUID]) -> dict[UUID, KeptSlate]:
+    """Return the slates that `keep_slate` has kept, without those whose record has a layout of another version."""
+    kept = {}
+    for request_id, served in wiring.slate_cache().get_served(member_id, request_ids).items():
+        row = read_record(served.record)
+        if isinstance(row, FeedRequest):
+            kept[request_id] = KeptSlate(row, served.earlier_post_ids, served.page_post_ids)
+    return kept
 
 
 def inputs_record(request_id: UUID, now: float, packed: bytes) -> bytes:
@@ -278,32 +313,48 @@ def record_served(*, now: datetime) -> int:
     Write the queued records to the database and return how many there were.
 
     A batch that a killed worker was writing is written again, without further effect. Records that arrive after a batch
-    was the last are left to the worker that they wake.
+    was the last are left to the worker that they wake. Records of another version's layout are set aside.
     """
     send_records()
     written = 0
     is_last = False
     while not is_last and (batch := wiring.record_queue().take(BATCH_RECORDS)):
         is_last = len(batch.records) < BATCH_RECORDS
-        served = write_batch(batch.records, now)
+        rows = [read_record(record) for record in batch.records]
+        served = write_rows([row for row in rows if row], now)
         add_to_histories(served)
+        # A record whose key was removed is empty: no version can read it.
+        unread = [record for record, row in zip(batch.records, rows, strict=True) if record and not row]
+        if unread:
+            log.warning("served_records_set_aside", extra={"count": len(unread)})
+            wiring.record_queue().set_aside(*unread)
         wiring.record_queue().acknowledge(batch.id)
-        written += len(batch.records)
+        written += len(batch.records) - len(unread)
     return written
 
 
+def read_record(record: bytes) -> RecordRow | None:
+    """Return what a record holds, or None if this version cannot read it."""
+    read = READERS.get(record[:1])
+    try:
+        return read(record) if read else None
+    except (struct.error, ValueError, OverflowError, OSError):  # the last two: a time that does not exist
+        return None
+
+
 @write_transaction
-def write_batch(records: Sequence[bytes], now: datetime) -> list[ServedPosts]:
-    """Write records, except those of members who no longer exist. Return the pages that were not stored yet."""
-    slates = [slate_row(record) for record in records if record[:1] == SLATE]
-    pages = [page_row(record) for record in records if record[:1] == PAGE]
-    exposures = [parse_exposure(record) for record in records if record[:1] == EXPOSURE]
-    member_ids = {row.member_id for row in slates} | {row.member_id for row in pages} | {pk for pk, _ in exposures}
+def write_rows(rows: Sequence[RecordRow], now: datetime) -> list[ServedPosts]:
+    """Write rows, except those of members who no longer exist. Return the pages that were not stored yet."""
+    slates = [row for row in rows if isinstance(row, FeedRequest)]
+    pages = [row for row in rows if isinstance(row, ServedPage)]
+    exposures = [row for row in rows if isinstance(row, MemberExposure)]
+    of_members: list[FeedRequest | ServedPage | MemberExposure] = [*slates, *pages, *exposures]
+    member_ids = {row.member_id for row in of_members}
     existing = set(Member.objects.filter(pk__in=member_ids).values_list("pk", flat=True))
     FeedRequest.objects.bulk_create([row for row in slates if row.member_id in existing], ignore_conflicts=True)
     served = write_pages([row for row in pages if row.member_id in existing], now)
-    write_inputs([inputs_row(record) for record in records if record[:1] == INPUTS])
-    record_exposures(exposure for pk, exposure in exposures if pk in existing)
+    write_inputs([row for row in rows if isinstance(row, FeedInputs)])
+    record_exposures(row.exposure for row in exposures if row.member_id in existing)
     return served
 
 
@@ -373,23 +424,24 @@ def inputs_row(record: bytes) -> FeedInputs:
     )
 
 
-def parse_exposure(record: bytes) -> tuple[int, UnitExposure]:
+def parse_exposure(record: bytes) -> MemberExposure:
     """Return the member of a queued exposure, and the exposure to store."""
     member_id, now, experiment_id, phase_id, propensity = EXPOSURE_HEAD.unpack_from(record, 1)
     # The member's id comes from the platform and may contain the separator.
     variant, unit_id = record[1 + EXPOSURE_HEAD.size :].decode().split(SEPARATOR, 1)
     exposed_variant = ExposedVariant(experiment_id, phase_id, variant, propensity)
-    return member_id, UnitExposure(unit_id, exposed_variant, datetime.fromtimestamp(now, UTC))
+    return MemberExposure(member_id, UnitExposure(unit_id, exposed_variant, datetime.fromtimestamp(now, UTC)))
 
 
 def page_row(record: bytes) -> ServedPage:
-    """Return the row of a queued page."""
+    """Return the row of a queued page. Raises `ValueError` if the rest of the record is no list of ids."""
     member_id, now, request_id, offset = PAGE_HEAD.unpack_from(record, 1)
+    post_ids = np.frombuffer(record[1 + PAGE_HEAD.size :], "<i8")
     return ServedPage(
         member_id=member_id,
         request_id=UUID(bytes=request_id),
         offset=offset,
-        post_ids=record[1 + PAGE_HEAD.size :],
+        post_ids=post_ids.tobytes(),
         created_at=datetime.fromtimestamp(now, UTC),
     )
 
@@ -422,3 +474,12 @@ def slate_row(record: bytes) -> FeedRequest:
         reasons=slate.reasons.astype("<u2").tobytes(),
         created_at=datetime.fromtimestamp(slate.built_at, UTC),
     )
+
+
+READERS: dict[bytes, Callable[[bytes], RecordRow]] = {
+    SLATE: slate_row,
+    PAGE: page_row,
+    INPUTS: inputs_row,
+    EXPOSURE: parse_exposure,
+}
+"""The function that reads each kind of record, by its first byte."""

@@ -6,6 +6,7 @@ Each table has a rule here, or a reason in `BOUNDED` why its rows do not grow wi
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ from monitoring.models import Alert, MaintenanceRun
 from monitoring.transactions import write_transaction
 from recommendations.contracts import FeedbackTarget
 from recommendations.models import (
+    AuthorCrowd,
+    CrowdNewcomer,
     DampedEngagement,
     Evaluation,
     FeedHour,
@@ -44,6 +47,8 @@ BATCH_ROWS = 1_000
 """Rows deleted per transaction, while other writers wait. Changes the speed."""
 IDS_PER_RANGE = 20_000
 """Size of the id ranges in which a table without an index by age is scanned."""
+CROWD_RETENTION = timedelta(days=8)
+"""For newcomers to an author who are in no ring: longer than rings are looked for (`learning/crowds.py`)."""
 EXPORT_RETENTION = timedelta(days=7)
 """How long an export can be downloaded."""
 STATISTICS_RETENTION = timedelta(days=400)
@@ -81,6 +86,10 @@ RETENTION_RULES = (
     RetentionRule(ServedPage, "created_at", log_retention, ("post_ids",)),
     RetentionRule(FeedRequest, "created_at", log_retention, ("post_ids", "parts", "origins", "reasons")),
     RetentionRule(DampedEngagement, "changed_at", log_retention),
+    RetentionRule(AuthorCrowd, "changed_at", log_retention),
+    # A share below 1 is needed as long as the interactions can be undone, any other only while rings are looked for.
+    RetentionRule(CrowdNewcomer, "changed_at", lambda: CROWD_RETENTION, condition=Q(share=1)),
+    RetentionRule(CrowdNewcomer, "changed_at", interaction_retention),
     RetentionRule(JobFile, "created_at", lambda: EXPORT_RETENTION, ("content",)),
     RetentionRule(Job, "finished_at", log_retention),
     RetentionRule(MaintenanceRun, "started_at", log_retention),
@@ -173,7 +182,12 @@ CREATED_BY_STAFF = frozenset(
 
 def delete_expired_records(*, now: datetime) -> MaintenanceResult:
     """Delete the expired rows of every table. If a run is interrupted, the next run continues."""
-    deleted = {rule.model._meta.model_name: delete_expired_rows(rule, now) for rule in RETENTION_RULES}
+    deleted: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for rule in RETENTION_RULES:
+        name = str(rule.model._meta.model_name)
+        earlier_rows, earlier_size = deleted[name]
+        rows, size = delete_expired_rows(rule, now)
+        deleted[name] = (earlier_rows + rows, earlier_size + size)
     # Interactions come before the seen posts: without its interaction, a post does not stay seen.
     deleted["interaction"] = (delete_old_interactions(now - interaction_retention()), 0)
     deleted["seen"] = (delete_old_seen(now - seen_retention()), 0)
