@@ -6,7 +6,7 @@ from recommendations.migrations import _initial_data as initial_data
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("recommendations", "0015_languages_and_regions"),
+        ("recommendations", "0016_rings"),
     ]
 
     operations = [
