@@ -26,8 +26,8 @@ PREFIXES = {"/api/v1", "/ofrep/v1"}
 EXAMPLES = {"member_id": "a", "post_id": "a", "requester_id": "b", "target_id": "b", "kind": "follow", "key": "k"}
 UUIDS = {"request_id", "job_id", "erasure_id", "id"}
 OPTION = re.compile(r"--[a-z][a-z-]*")
-PAST, PAST_FOLDERS = {"CHANGELOG.md"}, {"decisions", "migrations"}
-"""Documents that also name what earlier releases had."""
+PAST, OTHER_FOLDERS = {"CHANGELOG.md"}, {"decisions", "migrations", "__pycache__"}
+"""Documents that also name what earlier releases had, and folders with such documents or without any."""
 
 
 def texts():
@@ -46,7 +46,7 @@ def texts():
     ]
     names += ["deploy/**/*", "Makefile", "Dockerfile", "docker-compose.yml", "pyproject.toml", ".env.example", "*.py"]
     found = {path for name in names for path in ROOT.glob(name) if path.is_file()}
-    return sorted(path for path in found if path.name not in PAST and not PAST_FOLDERS & {*path.parts})
+    return sorted(path for path in found if path.name not in PAST and not OTHER_FOLDERS & {*path.parts})
 
 
 def unknown_commands(text):

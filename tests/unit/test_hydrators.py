@@ -27,7 +27,8 @@ class FakeColdPosts:
     def __init__(self):
         self.calls = []
 
-    def read(self, post_ids, interests):
+    def read(self, post_ids, interests, wanted_tag_ids):
+        assert wanted_tag_ids is QUERY.feed_filter.tag_ids
         self.calls.append(post_ids.tolist())
         posts = Candidates.unknown(post_ids, np.full(len(post_ids), 99, np.uint16))
         return replace(posts, author_ids=post_ids + 1_000, is_removed=np.zeros(len(post_ids), np.bool_))
