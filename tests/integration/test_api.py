@@ -291,7 +291,7 @@ def test_a_form_body_gets_a_415(api):
 
 def test_seen_posts_are_not_served_again(api, posts, redis_url):
     first = [p["post"]["id"] for p in api.get("/api/v1/members/ann/feed?limit=5").json()["picks"]]
-    assert send(api, "members/ann/seen", {"post_ids": [*first, "none"]}).json() == {"marked": 5}
+    assert send(api, "members/ann/seen", {"post_ids": [*first, "none"]}).json() == {"marked": 5, "rejected": []}
     assert SeenPost.objects.count() == 5
     again = [p["post"]["id"] for p in api.get("/api/v1/members/ann/feed?limit=5").json()["picks"]]
     assert not set(first) & set(again)

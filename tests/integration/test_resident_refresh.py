@@ -157,7 +157,7 @@ def test_the_similarity_of_a_post_that_is_not_resident_is_that_of_the_nearest_in
     none = Interests.empty(embedder.dimension)
     two = replace(none, positive=axes, positive_weights=np.array([1, 0.5], np.float32))
     for interests, similarity in ((none, 0), (two, 0.6)):
-        found = cold_posts.read(ids, interests)
+        found = cold_posts.read(ids, interests, np.zeros(0, np.int32))
         assert found.author_ids.tolist() == [author.pk]
         assert found.similarity.tolist() == [pytest.approx(similarity)]
 
