@@ -39,6 +39,20 @@ def ids(page):
     return {int(pick.post.id[1:]) for pick in page.picks}
 
 
+def test_a_filtered_page_shows_what_became_popular_within_half_a_minute(world):
+    filters = FeedFilters(tags=("tag2",))
+
+    def serve(seconds):
+        page = recommend(
+            member_id="ann", feed="trending", limit=5, filters=filters, now=NOW + timedelta(seconds=seconds)
+        )
+        return page.is_cached, page.picks[0].post.id
+
+    first = serve(0)[1]
+    factories.popularity(Post.objects.get(external_id="p57"), 1_000.0)
+    assert (serve(29), serve(30)) == ((True, first), (False, "p57"))
+
+
 @pytest.mark.parametrize("feed", ["discovery", "trending", "non_personalized"])
 @pytest.mark.parametrize(
     "filters, is_accepted",

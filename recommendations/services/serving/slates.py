@@ -32,6 +32,11 @@ log = logging.getLogger(__name__)
 
 FALLBACK_FRESH_SECONDS = 10.0
 """How long a slate of a fallback engine counts as fresh: the assigned engine is to be tried again soon."""
+FILTERED_FRESH_SECONDS = 30.0
+"""
+How long, at most, the slate of a filtered feed may be served as it is. Whoever asks for a topic looks for what is new
+and popular there now, and no worker builds the next slate meanwhile. Changes the answer.
+"""
 LAST_GOOD, FRESH_SOURCE = "last_good", "fresh"
 CONTINUATION = ":more"
 """Cache key suffix of a slate that continues a feed from a cursor; the feed's own slate has none."""
@@ -111,11 +116,14 @@ def usable_slate(slate: Slate | None, query: Query) -> CachedSlate | None:
     """Return a slate from the cache if it may still be served: of the current policy, and fresh or at least stale."""
     if slate is None or not has_current_policy(slate, query):
         return None
+    age = query.now - slate.built_at
+    if query.feed_filter.key:
+        # Workers rebuild whole feeds only, so a filtered one has no successor to wait for.
+        return CachedSlate(slate) if is_fresh(slate, query.now) and age < FILTERED_FRESH_SECONDS else None
     if is_fresh(slate, query.now):
         return CachedSlate(slate)
-    # Workers rebuild whole feeds only, so a filtered one has no successor to wait for.
-    is_stale = 0 <= query.now - slate.built_at < settings.ENV.slate_stale_seconds
-    return CachedSlate(slate, is_stale=True) if is_stale and not slate.fallback and not query.feed_filter.key else None
+    is_stale = 0 <= age < settings.ENV.slate_stale_seconds
+    return CachedSlate(slate, is_stale=True) if is_stale and not slate.fallback else None
 
 
 def is_fresh(slate: Slate, now: float) -> bool:
