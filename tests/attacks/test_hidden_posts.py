@@ -101,7 +101,7 @@ def test_events_and_seen_posts_do_not_tell_a_hidden_post_from_an_absent_one(hide
     seen = f"/members/{hider.reader}/seen"
     for post_id in (hider.post_id, "no-such-post"):
         answer = hider.send("POST", seen, {"post_ids": [post_id]}, credential=credential)
-        assert (answer.status, answer.json()) == (200, {"marked": 0})
+        assert (answer.status, answer.json()) == (200, {"marked": 0, "rejected": []})
     hidden, absent = (hider.events(post_id, credential=credential) for post_id in (hider.post_id, "no-such-post"))
     assert hidden == absent
     assert json.loads(hidden[1])["rejected"] == 11
