@@ -220,7 +220,7 @@ class Policy:
     year_popularity: float = ranged_field(
         0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
     )
-    newcomer_popularity: float = ranged_field(
+    few_likes_popularity: float = ranged_field(
         0.4,
         0,
         10,

@@ -32,7 +32,7 @@ SETTING_GROUPS = {
     "Popularity and age": [
         "popularity",
         "year_popularity",
-        "newcomer_popularity",
+        "few_likes_popularity",
         "trend",
         "quality",
         "recency",

@@ -117,7 +117,7 @@ SIGNALS: dict[str, Signal] = {
     "year_popularity": Signal(
         "Popular in the last year", "Posts that members liked most in the last year rank higher.", "", Reason.POPULAR,
     ),
-    "newcomer_popularity": Signal(
+    "few_likes_popularity": Signal(
         "Popular, while you are new",
         "Until you have liked some posts, posts that members liked most rank higher.",
         "Like posts, or state your interests.",

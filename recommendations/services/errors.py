@@ -7,6 +7,9 @@ Each entry point renders them in its own form: REST and GraphQL as a problem of 
 
 from __future__ import annotations
 
+from django.db import InterfaceError, OperationalError
+from redis import RedisError
+
 
 class ServiceError(Exception):
     """A request that cannot be carried out. The message says what happened, to which value, and what to do."""
@@ -196,3 +199,7 @@ class FactsUnavailable(ServiceError):  # noqa: N818
     """The viewer's facts cannot be read. Nothing is served, because a blocked author could be among the posts."""
 
     code, status = "facts-unavailable", 503
+
+
+SERVER_ERRORS = (FactsUnavailable, InterfaceError, OperationalError, RedisError)
+"""Errors of a server that does not answer. They say nothing about the item that was processed, so it is tried again."""

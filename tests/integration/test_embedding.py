@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from django.db import OperationalError
 
 from recommendations.embedders.registry import EmbedderError, get_embedder
 from recommendations.embedders.tiny import TinyText
@@ -124,6 +125,16 @@ def test_a_failing_post_costs_no_other_post_of_a_large_batch(posts, monkeypatch)
     assert embed_posts(embedder=RecordingEmbedder("🍞"), now=NOW) == 3
     assert sizes == [4, 2, 2, 1, 1], "only the slice with the failing post is embedded one by one"
     assert EmbeddingFailure.objects.get().post == posts[2]
+
+
+def test_a_post_has_no_failure_because_the_database_did_not_answer(posts, monkeypatch):
+    def fail(*_args):
+        raise OperationalError("disk I/O error")
+
+    monkeypatch.setattr(service, "embed_and_store", fail)
+    with pytest.raises(OperationalError):
+        embed_posts(embedder=TinyText(), now=NOW, post_ids=[posts[0].pk])
+    assert not EmbeddingFailure.objects.exists()
 
 
 def test_an_embedder_that_fails_for_all_posts_records_no_failure(posts):

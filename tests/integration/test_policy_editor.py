@@ -17,7 +17,7 @@ from tests.factories import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 BY_AGE = replace(
-    Policy(), recency=10, taste=0, popularity=0, newcomer_popularity=0, diversity=0, exploration=0, exploration_share=0
+    Policy(), recency=10, taste=0, popularity=0, few_likes_popularity=0, diversity=0, exploration=0, exploration_share=0
 )
 OLDEST_FIRST = replace(BY_AGE, recency=0, popularity=10)
 

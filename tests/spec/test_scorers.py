@@ -15,8 +15,8 @@ from recommendations.pipeline.scorers.score_parts import (
     Collaborative,
     ExplorationBonus,
     Fatigue,
+    FewLikesPopularity,
     FollowedAuthor,
-    NewcomerPopularity,
     Popularity,
     Quality,
     Recency,
@@ -54,7 +54,7 @@ SCORERS = (
     Case(TopicAffinity(), LEARNED_FLOOR, 1),
     Case(Trend(), 0, 1),
     Case(YearPopularity(), 0, 1),
-    Case(NewcomerPopularity(), 0, 1),
+    Case(FewLikesPopularity(), 0, 1),
 )
 every_scorer = pytest.mark.parametrize("case", SCORERS, ids=lambda case: component_name(case.scorer))
 

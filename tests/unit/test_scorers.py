@@ -15,8 +15,8 @@ from recommendations.pipeline.scorers.score_parts import (
     AuthorAffinity,
     ExplorationBonus,
     Fatigue,
+    FewLikesPopularity,
     FollowedAuthor,
-    NewcomerPopularity,
     Popularity,
     Quality,
     Recency,
@@ -64,7 +64,7 @@ def test_popularity_and_trend_are_those_of_the_catalogue():
 @pytest.mark.parametrize(("likes", "expected"), [(0, [0, 0.5, 1]), (1, [0, 0.125, 0.25]), (9, [0, 0.005, 0.01])])
 def test_popularity_counts_more_while_the_viewer_has_liked_little(likes, expected):
     posts = candidates(popularity=np.array([0, 0.5, 1], np.float32))
-    assert NewcomerPopularity()(replace(QUERY, like_count=likes), posts).tolist() == pytest.approx(expected)
+    assert FewLikesPopularity()(replace(QUERY, like_count=likes), posts).tolist() == pytest.approx(expected)
 
 
 def test_follow_is_1_for_authors_whom_the_viewer_follows():

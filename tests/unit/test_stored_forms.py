@@ -52,7 +52,7 @@ def test_the_default_policy_is_pinned():
         recency=0.05,
         popularity=0.125,
         year_popularity=0.03,
-        newcomer_popularity=0.4,
+        few_likes_popularity=0.4,
         trend=0.5,
         item_weights=1.0,
         co_liked=0.8,

@@ -45,7 +45,7 @@ class YearPopularity:
 
 
 @dataclass(frozen=True)
-class NewcomerPopularity:
+class FewLikesPopularity:
     """
     The popularity of all time, divided by (1 + n)² for a viewer with n likes.
 
@@ -53,7 +53,7 @@ class NewcomerPopularity:
     the figures.
     """
 
-    name: str = field(default="newcomer_popularity", init=False)
+    name: str = field(default="few_likes_popularity", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""

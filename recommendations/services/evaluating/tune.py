@@ -49,7 +49,8 @@ SEARCHED = (
 )
 """
 The weights that are searched. The others are what the product promises, such as fatigue and negative feedback, or are
-about facts that held-out likes say nothing about, such as follows and the interests that members state (`topic`).
+about facts that held-out likes say nothing about: follows, the interests that members state (`topic`), and members who
+have liked little (`few_likes_popularity`).
 """
 REFERENCES = ("item_weights", "taste")
 """

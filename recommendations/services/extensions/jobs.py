@@ -12,13 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
-from redis import RedisError
 
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services import invalidate, wiring, work
-from recommendations.services.errors import FactsUnavailable
+from recommendations.services.errors import SERVER_ERRORS
 from recommendations.services.learning import learn
 from recommendations.services.members import erasure, export
 from recommendations.services.serving.refresh import rebuild_slate
@@ -41,7 +39,7 @@ def process_each(
     for item in items:
         try:
             process(item)
-        except (SoftTimeLimitExceeded, FactsUnavailable, InterfaceError, OperationalError, RedisError):
+        except (SoftTimeLimitExceeded, *SERVER_ERRORS):
             raise  # the first: the time of the whole chunk is over
         except Exception as error:
             log.exception("job_item_failed", extra={"member_id": item_id(item)})

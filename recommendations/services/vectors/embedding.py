@@ -15,6 +15,7 @@ from recommendations.contracts import Float32Array
 from recommendations.models import EmbeddingFailure, Post, PostEmbedding
 from recommendations.ports import Embedder
 from recommendations.services import invalidate
+from recommendations.services.errors import SERVER_ERRORS
 from recommendations.stores.bulk import insert_columns, refresh_statistics
 from recommendations.stores.row_locks import lock_posts
 
@@ -71,6 +72,8 @@ def embed_batch(posts: Sequence[Post], embedder: Embedder, now: datetime) -> int
     for post in posts:
         try:
             embed_and_store([post], embedder, now)
+        except SERVER_ERRORS:
+            raise
         except Exception as error:
             failed.append((post, error))
     if len(failed) == len(posts) > 1:
