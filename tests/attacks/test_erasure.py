@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-MEMBER, WORD = "zz-erase-me-7731", "zzword7731"
+MEMBER, WORD = "zz-erase-me-773109526", "zzword773109526"
+"""Long numbers: a short one would be in the random id of a task some day."""
 
 PROCESS_JOBS = """
 from monitoring.clock import now
@@ -35,7 +36,7 @@ def find_places(server):
     """Return the places in which `verify_erasure` finds the member."""
     code = f"""
 from recommendations.services.members.traces import find_traces
-print(*{{trace.place for trace in find_traces(member_id={MEMBER!r}, marks=[{WORD!r}, "7731"])}}, sep="\\n")
+print(*{{trace.place for trace in find_traces(member_id={MEMBER!r}, marks=[{WORD!r}, "773109526"])}}, sep="\\n")
 """
     return set(server.manage("shell", "-v0", "-c", code).splitlines()) - {""}
 
@@ -49,12 +50,12 @@ def platform(server):
         assert response.status in expected, (path, response.body)
         return response.json() if response.body else None
 
-    server.add_members(MEMBER, region="ZZREG7731", is_personalized=True, muted_words=[WORD], birth_year=1977)
+    server.add_members(MEMBER, region="ZZREG773109526", is_personalized=True, muted_words=[WORD], birth_year=1977)
     server.add_members("keeper", region="DE", is_personalized=True)
-    server.add_posts("zz-post-7731", author_id=MEMBER, text=f"{WORD} about stones", tags=[WORD])
+    server.add_posts("zz-post-773109526", author_id=MEMBER, text=f"{WORD} about stones", tags=[WORD])
     server.add_posts("bread", author_id="keeper")
     send("POST", "/api/v1/interactions", events(MEMBER, ("bread", "like"), ("bread", "save")))
-    send("POST", "/api/v1/interactions", events("keeper", ("zz-post-7731", "like")))
+    send("POST", "/api/v1/interactions", events("keeper", ("zz-post-773109526", "like")))
     send("PUT", f"/api/v1/members/keeper/relationships/follow/{MEMBER}")
     for path in (f"/api/v1/members/{MEMBER}/feed", "/api/v1/members/keeper/feed"):
         send("GET", path)
@@ -96,17 +97,17 @@ def test_no_trace_is_left_of_an_erased_member(server, platform):
 
 
 def test_a_member_who_signs_up_again_during_the_erasure_is_kept(server, platform):
-    server.add_members("zz-again-7732", is_personalized=True, muted_words=["zzold7732"])
-    platform("GET", "/api/v1/members/zz-again-7732/feed")
-    job = platform("DELETE", "/api/v1/members/zz-again-7732")
-    like = events("zz-again-7732", ("bread", "like"))
+    server.add_members("zz-again-773209526", is_personalized=True, muted_words=["zzold773209526"])
+    platform("GET", "/api/v1/members/zz-again-773209526/feed")
+    job = platform("DELETE", "/api/v1/members/zz-again-773209526")
+    like = events("zz-again-773209526", ("bread", "like"))
     late = server.send("POST", "/api/v1/interactions", like, credential=server.key)
     assert (late.status, late.json()["rejected"]) == (207, 1), "the id is unknown until it is sent again"
-    server.add_members("zz-again-7732", region="FR")
+    server.add_members("zz-again-773209526", region="FR")
     platform("POST", "/api/v1/interactions", like)
-    platform("GET", "/api/v1/members/zz-again-7732/feed")
+    platform("GET", "/api/v1/members/zz-again-773209526/feed")
     server.manage("shell", "-c", PROCESS_JOBS)
     assert platform("GET", f"/api/v1/jobs/{job['id']}")["state"] == "done"
-    assert platform("GET", "/api/v1/members/zz-again-7732")["interaction_count"] == 1
-    content = platform("GET", "/api/v1/members/zz-again-7732/preferences")
+    assert platform("GET", "/api/v1/members/zz-again-773209526")["interaction_count"] == 1
+    content = platform("GET", "/api/v1/members/zz-again-773209526/preferences")
     assert (content["region"], content["muted_words"]) == ("FR", [])

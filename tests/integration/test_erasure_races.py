@@ -16,7 +16,7 @@ from tests import factories
 from tests.factories import NOW
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fresh_wiring")]
-ANN, WRITERS, OLD_WORD = "ann-7731", 3, "oldword7731"
+ANN, WRITERS, OLD_WORD = "ann-773109526", 3, "oldword773109526"
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +111,7 @@ def test_writes_that_begin_after_the_request_survive_the_erasure():
     stored = set(Interaction.objects.filter(member=new).values_list("event_id", flat=True))
     assert set(events) <= stored, "no acknowledged event is lost"
     assert ErasureReceipt.objects.get().erased_at is not None
-    assert not list(traces.find_traces(member_id="x-7731", marks=[OLD_WORD]))
+    assert not list(traces.find_traces(member_id="x-773109526", marks=[OLD_WORD]))
 
 
 def test_two_requests_at_once_write_one_receipt():

@@ -70,7 +70,7 @@ from tests.factories import NOW
 from tests.integration.test_trained_models import table_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
-ANN, BOB, WORD = "ann-7731", "bob-remaining", "kidneystone7731"
+ANN, BOB, WORD = "ann-773109526", "bob-remaining", "kidneystone773109526"
 LATER = NOW + timedelta(hours=1)
 WITHOUT_ROWS = {"flags.FlagVariant", "flags.Prerequisite", "flags.ExclusionGroup", "flags.Holdout"}
 """Tables with texts of staff that this test leaves empty."""
@@ -197,7 +197,7 @@ def test_the_member_is_found_in_every_table_with_texts_and_nowhere_after_the_era
     assert planted < places(), "every table is searched"
     assert erase().state == "done"
     erasure.finish_erasures(now=LATER)
-    assert find(WORD, "7731") == []
+    assert find(WORD, "773109526") == []
     assert Segment.objects.get(key="some").allowed_ids == ["x"]
     assert Job.objects.get(kind="batch_feeds").params == {"deep": ["asked by [erased]"]}
     assert json.loads(LogEntry.objects.get().change_message) == [{"changed": {"object": "[erased]"}}]
@@ -289,7 +289,7 @@ def test_traces_in_redis_are_found(ann):
         key = slates_key(12)
         caches.hset(key, "discovery", seal.seal(ANN.encode(), "slate:12:discovery"))
         caches.set("recsys:bad", json.dumps({"body": "not Base64!"}))
-        caches.set("recsys:other", "another-7731, " + ANN + "x")
+        caches.set("recsys:other", "another-773109526, " + ANN + "x")
         caches.rpush(f"recsys:served:{ann.pk}", b"x")
         found = {trace.where.removeprefix("value of ") for trace in find() if trace.place.startswith("redis")}
         assert found == {f"recsys:{key}" for key in keys} | {WAITING_KEY, key, f"recsys:served:{ann.pk}"}
