@@ -100,7 +100,7 @@ def train_item_weights(common: DataFrame, settings: ItemWeightSettings) -> DataF
     weights = among.groupBy("goal").applyInArrow(solve, WEIGHTS_SCHEMA)
     strongest = Window.partitionBy("source").orderBy(f.abs("weight").desc(), "target")
     ranked = weights.where("weight != 0").withColumn("place", f.row_number().over(strongest))
-    return ranked.where(f.col("place") <= settings.entries_per_post).drop("place")
+    return ranked.where(f.col("place") <= settings.max_entries).drop("place")
 
 
 def find_neighbors(common: DataFrame, count: int) -> DataFrame:

@@ -109,7 +109,7 @@ def test_spark_counts_and_trains_as_one_machine_does(tmp_path):
         liked = rng.permutation(ids[(len(ids) * rng.random(rng.integers(1, 40)) ** 2).astype(int)])
         histories.append(liked[np.sort(np.unique(liked, return_index=True)[1])])
         store_history(*histories[-1].tolist())
-    settings = ItemWeightSettings(max_exact=10, neighborhood=25, entries_per_post=20)
+    settings = ItemWeightSettings(max_exact=10, neighborhood=25, max_entries=20)
     (tmp_path / "settings.json").write_text(json.dumps(asdict(settings)))
     run(tmp_path / "likes.parquet")
     command = [SPARK_PYTHON, "-m", "tests.spark_training", tmp_path]

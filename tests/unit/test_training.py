@@ -10,8 +10,8 @@ from recommendations.training import held_out, item_weights
 from recommendations.training.item_weights import ItemWeightSettings, train_item_weights
 from recommendations.training.likes import Likes
 
-KEEP_ALL = ItemWeightSettings(ridge=5.0, entries_per_post=1_000, min_members=0)
-NEIGHBORHOODS = ItemWeightSettings(ridge=5.0, entries_per_post=1_000, min_members=0, max_exact=0)
+KEEP_ALL = ItemWeightSettings(ridge=5.0, mean_entries=1_000, min_members=0)
+NEIGHBORHOODS = ItemWeightSettings(ridge=5.0, min_members=0, max_exact=0)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_a_neighborhood_is_the_posts_with_the_most_common_likes():
     likes = random_likes(80, 20, share=0.3)
     common = (likes.T @ likes).toarray()
     np.fill_diagonal(common, 0)
-    settings = ItemWeightSettings(5.0, 1_000, min_members=0, max_exact=0, neighborhood=3)
+    settings = ItemWeightSettings(ridge=5.0, min_members=0, max_exact=0, neighborhood=3)
     weights = to_dense(train(likes, settings))
     for post in range(20):
         used = np.flatnonzero(weights[:, post])
@@ -77,12 +77,22 @@ def test_a_neighborhood_is_the_posts_with_the_most_common_likes():
 @pytest.mark.parametrize("settings", [KEEP_ALL, NEIGHBORHOODS], ids=["exact", "neighborhoods"])
 def test_a_post_keeps_its_largest_weights(settings):
     likes = random_likes(50, 24, share=0.4)
-    whole, kept = to_dense(train(likes, settings)), to_dense(train(likes, replaced(settings, entries_per_post=5)))
+    whole, kept = to_dense(train(likes, settings)), to_dense(train(likes, replaced(settings, max_entries=5)))
     for post in range(24):
         used = np.flatnonzero(kept[post])
         assert len(used) == 5
         assert (kept[post, used] == whole[post, used]).all()
         assert np.abs(kept[post, used]).min() >= np.delete(np.abs(whole[post]), used).max()
+
+
+def test_the_exact_table_keeps_the_weights_that_count_in_most_scores():
+    likes = random_likes(50, 24, share=0.4)
+    whole, kept = to_dense(train(likes, KEEP_ALL)), to_dense(train(likes, replaced(KEEP_ALL, mean_entries=5)))
+    assert np.count_nonzero(kept) == 5 * 24
+    assert (kept[kept != 0] == whole[kept != 0]).all()
+    effect = np.abs(whole) * likes.toarray().sum(axis=0)[:, None]
+    assert effect[kept != 0].min() >= effect[kept == 0].max()
+    assert len(set(np.count_nonzero(kept, axis=1).tolist())) > 1, "posts with more likes keep more"
 
 
 def replaced(settings, **changes):

@@ -62,11 +62,11 @@ def rank_cases(folder: Path, progress: Progress) -> None:
     now = datetime.fromtimestamp(cases["now"], UTC)
     settings = json.loads((folder / PLATFORM_FILE).read_text())
     steps: dict[str, Callable[[], object]] = {
+        "policies": lambda: put_policies(settings["policies"]),
         "imported": lambda: import_files(folder, now),
         "vectors": lambda: fill_vectors(folder, settings.get("model"), now),
         "learned": lambda: learn_all(now=now, progress=lambda done, total: None),
         "trained": lambda: train_models(now),
-        "policies": lambda: put_policies(settings["policies"]),
     }
     took = {}
     for name, step in steps.items():
