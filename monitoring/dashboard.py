@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 
 CACHE_SECONDS = 2.0
 """How long built panels are reused. Changes the speed."""
@@ -78,7 +78,7 @@ class Panel:
 
 
 PanelBuilder = Callable[[datetime], Panel]
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _panels: dict[str, tuple[str, int, PanelBuilder]] = {}
 
 

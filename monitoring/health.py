@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 from monitoring.redis_clients import redis_client
 from monitoring.time_budget import limited_time
 
@@ -98,7 +98,7 @@ class CheckRun:
         return self._finding or Finding(self.name, reason, seconds, self._is_required)
 
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _checks: dict[str, RegisteredCheck] = {}
 
 

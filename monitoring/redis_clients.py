@@ -71,6 +71,6 @@ def connection_options(url: str) -> dict[str, Any]:
     }
 
 
-def redis_client(url: str) -> redis.Redis:
-    """Return a client of the server at *url*. It connects at its first call."""
-    return redis.Redis.from_url(url, **connection_options(url))
+def redis_client(url: str, **options: Any) -> redis.Redis:
+    """Return a client of the server at *url*, with more *options* of redis-py. It connects at its first call."""
+    return redis.Redis.from_url(url, **connection_options(url), **options)

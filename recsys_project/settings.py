@@ -11,7 +11,6 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from access.versions import API_VERSION
-from monitoring.redis_clients import connection_options
 from recsys_project.api_description import DESCRIPTION, TAGS
 from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
 from recsys_project.logs import logging_settings
@@ -148,9 +147,9 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": ENV.cache_redis_url,
         "KEY_PREFIX": "recsys:django",
-        "OPTIONS": {"CONNECTION_POOL_KWARGS": connection_options(ENV.cache_redis_url)},
     }
 }
+DJANGO_REDIS_CONNECTION_FACTORY = "monitoring.cache_connections.CacheConnectionFactory"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -361,11 +360,12 @@ CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_TASK_IGNORE_RESULT = True  # a job's result is in its row
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE = SCHEDULE
+BEAT_SCHEDULE = SCHEDULE  # recsys_project/celery.py gives it to Celery
+TASK_APP = "recsys_project.celery.app"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2  # each turn extends the lock, well before it expires
 # redbeat reads only these names. Its lock lets one of several beat processes schedule tasks. If that one is killed,
 # another one acquires the lock when it expires.
 REDBEAT_REDIS_URL = ENV.redis_url
-REDBEAT_REDIS_OPTIONS = connection_options(ENV.redis_url)
+REDBEAT_REDIS_OPTIONS = {}  # recsys_project/beat.py makes the client
 REDBEAT_KEY_PREFIX = "recsys:redbeat:"
 REDBEAT_LOCK_TIMEOUT = 8

@@ -10,13 +10,19 @@ import pytest
 from tests.servers import ROOT, shared_database_url
 
 PAGES = {"drf_spectacular.openapi", "graphql", "strawberry", "rest_framework.views", "unfold.admin"}
+SERVERS = {"celery", "kombu", "redis"}
+"""The clients of Redis and of Celery's broker."""
+FLAG_CHANGES = {"aiohttp", "drf_spectacular.plumbing", "growthbook", "openfeature", "rest_framework.serializers", "yaml"}
+"""What evaluates and validates flags."""
 PIPELINE = {"qdrant_client.http", "recommendations.pipeline", "recommendations.services.wiring", "scipy", "wasmtime"}
 
 MAY_NOT_LOAD = {
-    "flag list": PAGES | PIPELINE,
-    "flag kill no-such-flag --why test": PAGES | PIPELINE,
-    "key list": PAGES | PIPELINE,
-    "print_settings": PAGES | PIPELINE,
+    "flag list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
+    "flag kill no-such-flag --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
+    "flag kill approve_models --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
+    "flag show approve_models": PAGES | PIPELINE | SERVERS,
+    "key list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
+    "print_settings": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
     "maintain": PAGES | {"qdrant_client.http", "scipy"},
 }
 

@@ -33,8 +33,9 @@ from flags.experiments.privacy import erase_unit_exposures
 from flags.experiments.rules import ExposedVariant
 from flags.models import ChangeSubject, ExperimentPhase, PayloadVersion, PendingChange
 from flags.services import approve, experiments, kill, rollouts
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
 from flags.services.erasure import erase_unit_from_segments
+from flags.services.record import Actor
 from monitoring import alertmanager, alerts, maintenance, notices
 from monitoring.models import Alert, AlertRule, MaintenanceRun, Notice
 from recommendations import task_queue
