@@ -12,7 +12,14 @@ from tests.servers import ROOT, shared_database_url
 PAGES = {"drf_spectacular.openapi", "graphql", "strawberry", "rest_framework.views", "unfold.admin"}
 SERVERS = {"celery", "kombu", "redis"}
 """The clients of Redis and of Celery's broker."""
-FLAG_CHANGES = {"aiohttp", "drf_spectacular.plumbing", "growthbook", "openfeature", "rest_framework.serializers", "yaml"}
+FLAG_CHANGES = {
+    "aiohttp",
+    "drf_spectacular.plumbing",
+    "growthbook",
+    "openfeature",
+    "rest_framework.serializers",
+    "yaml",
+}
 """What evaluates and validates flags."""
 PIPELINE = {"qdrant_client.http", "recommendations.pipeline", "recommendations.services.wiring", "scipy", "wasmtime"}
 
