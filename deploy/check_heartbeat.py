@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import redis
+from redis.connection import parse_url
+from redis.sentinel import Sentinel
 
 BEAT_KEY = "recsys:redbeat::lock"
 """The lock of the active beat. It expires a few seconds after that process ends."""
@@ -26,11 +28,33 @@ def read_url() -> str:
     return files["redis_url"].read_text(encoding="utf-8").strip()
 
 
+def connect(url: str) -> redis.Redis:
+    """Return a client of the server at *url*, by the settings REDIS_SENTINELS, REDIS_CA_FILE and the like."""
+    patience = {"socket_timeout": 4, "socket_connect_timeout": 4}
+    files = {
+        "ssl_ca_certs": os.environ.get("REDIS_CA_FILE"),
+        "ssl_certfile": os.environ.get("REDIS_CERTIFICATE_FILE"),
+        "ssl_keyfile": os.environ.get("REDIS_KEY_FILE"),
+    }
+    tls = {name: file for name, file in files.items() if file} if url.startswith("rediss:") else {}
+    sentinels = [part.strip().rpartition(":") for part in os.environ.get("REDIS_SENTINELS", "").split(",") if part]
+    if not sentinels:
+        return redis.Redis.from_url(url, **patience, **tls)
+    is_encrypted = {"ssl": url.startswith("rediss:")}
+    password = os.environ.get("REDIS_SENTINEL_PASSWORD")
+    watcher = Sentinel(
+        [(host.strip("[]"), int(port)) for host, _, port in sentinels],
+        sentinel_kwargs=patience | tls | is_encrypted | {"password": password},
+    )
+    address = {name: value for name, value in parse_url(url).items() if name in ("db", "username", "password")}
+    return watcher.master_for(parse_url(url)["host"], **patience, **tls, **is_encrypted, **address)
+
+
 def main(name: str) -> int:
     """Return 1 if the key of the process does not exist, else 0."""
     key = BEAT_KEY if name == "beat" else WORKER_KEY.format(name=name, host=socket.gethostname())
     try:
-        with redis.Redis.from_url(read_url(), socket_timeout=4, socket_connect_timeout=4) as client:
+        with connect(read_url()) as client:
             return int(not client.exists(key))
     except (redis.ConnectionError, redis.TimeoutError) as error:
         sys.stderr.write(f"Redis does not answer: {type(error).__name__}\n")

@@ -12,6 +12,7 @@ from django.urls import reverse_lazy
 
 from access.versions import API_VERSION
 from recsys_project.api_description import DESCRIPTION, TAGS
+from recsys_project.broker_settings import broker_tls, broker_url, sentinel_transport_options
 from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
@@ -328,8 +329,8 @@ if ENV.prometheus_multiproc_dir:  # must exist before the first metric is record
     Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)
 
 # Celery. A comment gives the reason for each setting that is not obvious.
-CELERY_BROKER_URL = ENV.redis_url
-CELERY_RESULT_BACKEND = ENV.redis_url
+CELERY_BROKER_URL = broker_url(ENV)
+CELERY_BROKER_USE_SSL = broker_tls(ENV)
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -344,8 +345,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
     "health_check_interval": 25,
     "global_keyprefix": "recsys:",
+    **sentinel_transport_options(ENV),
 }
-CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": "recsys:"}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # a Redis that refuses writes is treated as one that cannot be reached
 CELERY_TASK_PUBLISH_RETRY = False  # what must not be lost is a row, and is published again
@@ -358,7 +359,6 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = 4_000_000  # KiB; the limit of the kernel's
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_TASK_IGNORE_RESULT = True  # a job's result is in its row
-CELERY_RESULT_EXPIRES = 86_400
 CELERY_TIMEZONE = "UTC"
 BEAT_SCHEDULE = SCHEDULE  # recsys_project/celery.py gives it to Celery
 TASK_APP = "recsys_project.celery.app"
