@@ -11,8 +11,10 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from monitoring import extensions
 from recsys_project import broker
+from recsys_project.logs import configure_structlog
 from recsys_project.schedule import SCHEDULE, ClockTime
 
+configure_structlog()
 TRANSPORT_ALIASES.update(broker.ALIASES)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recsys_project.settings")
 

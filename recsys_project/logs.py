@@ -231,49 +231,39 @@ def dump_json(value: object, **_: object) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def logging_settings(level: str, secret: str) -> dict[str, Any]:
-    """
-    Return Django's LOGGING, and configure structlog's loggers to use the same handlers.
+SHARED_PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso"),
+]
 
-    *secret* is the key with which member ids are hashed.
-    """
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso"),
-    ]
+
+def build_formatter(secret: str) -> logging.Formatter:
+    """Return the formatter of every line. *secret* is the key with which member ids are hashed."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=SHARED_PROCESSORS,
+        use_get_message=False,  # pass the template and its values separately
+        pass_foreign_args=True,
+        processors=[
+            clean_event,
+            clean_errors,
+            partial(clean_fields, secret),
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(serializer=dump_json),
+        ],
+    )
+
+
+def configure_structlog() -> None:
+    """Make structlog's loggers use the same handlers. Modules that use a library with such loggers call this."""
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED_PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "json": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": shared,
-                "use_get_message": False,  # pass the template and its values separately
-                "pass_foreign_args": True,
-                "processors": [
-                    clean_event,
-                    clean_errors,
-                    partial(clean_fields, secret),
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.JSONRenderer(serializer=dump_json),
-                ],
-            }
-        },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-        "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {
-            # These would log the same request or task a second time.
-            "django.server": {"level": "ERROR"},
-            "django.request": {"level": "ERROR"},
-            "celery.app.trace": {"level": "CRITICAL"},
-            "celery.worker.strategy": {"level": "WARNING"},
-        },
-    }

@@ -14,7 +14,7 @@ from access.versions import API_VERSION
 from recsys_project.api_description import DESCRIPTION, TAGS
 from recsys_project.broker_settings import broker_tls, broker_url, sentinel_transport_options
 from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
-from recsys_project.logs import logging_settings
+from recsys_project.log_settings import logging_settings
 from recsys_project.schedule import SCHEDULE
 
 ENV = read_environment()

@@ -12,24 +12,19 @@ from tests.servers import ROOT, shared_database_url
 PAGES = {"drf_spectacular.openapi", "graphql", "strawberry", "rest_framework.views", "unfold.admin"}
 SERVERS = {"celery", "kombu", "redis"}
 """The clients of Redis and of Celery's broker."""
-FLAG_CHANGES = {
-    "aiohttp",
-    "drf_spectacular.plumbing",
-    "growthbook",
-    "openfeature",
-    "rest_framework.serializers",
-    "yaml",
-}
+FLAG_CHANGES = {"growthbook", "openfeature", "rest_framework.serializers", "drf_spectacular.plumbing", "langcodes"}
 """What evaluates and validates flags."""
+LOGS = {"structlog"}
+"""What formats log lines: these commands write none."""
 PIPELINE = {"qdrant_client.http", "recommendations.pipeline", "recommendations.services.wiring", "scipy", "wasmtime"}
 
 MAY_NOT_LOAD = {
-    "flag list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
-    "flag kill no-such-flag --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
-    "flag kill approve_models --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
+    "flag list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "flag kill no-such-flag --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "flag kill approve_models --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
     "flag show approve_models": PAGES | PIPELINE | SERVERS,
-    "key list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
-    "print_settings": PAGES | PIPELINE | SERVERS | FLAG_CHANGES,
+    "key list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "print_settings": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
     "maintain": PAGES | {"qdrant_client.http", "scipy"},
 }
 
