@@ -188,7 +188,8 @@ def test_the_docs_list_every_field():
 def test_the_settings_use_only_this_formatter():
     assert settings.LOGGING["root"]["handlers"] == ["stderr"]
     assert all("handlers" not in logger for logger in settings.LOGGING["loggers"].values())
-    assert settings.LOGGING["formatters"]["json"]["()"] is SETTINGS["formatters"]["json"]["()"]
+    assert list(settings.LOGGING["formatters"]) == ["json"]
+    assert settings.LOGGING["handlers"]["stderr"]["formatter"] == "json"
     assert sys.modules["recsys_project.settings"].LOGGING is settings.LOGGING
 
 
