@@ -46,7 +46,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
 
     def __init__(self, app: Celery, **options: Any) -> None:
         super().__init__(app, **options)
-        setattr(app, REDBEAT_REDIS_KEY, redis_client(app.redbeat_conf.redis_url, decode_responses=True))
+        url = app.redbeat_conf.redis_url  # type: ignore[attr-defined]  # redbeat adds it
+        setattr(app, REDBEAT_REDIS_KEY, redis_client(url, decode_responses=True))
         self._lock_name = str(self.lock_key)
         self.lock_key = None  # without a key, redbeat leaves the lock to this class
         self._state = ""

@@ -40,11 +40,11 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
 
-class SentinelChannel(LostConnectionMixin, kombu_redis.SentinelChannel):  # type: ignore[misc]  # its stubs lack it
+class SentinelChannel(LostConnectionMixin, kombu_redis.SentinelChannel):
     """The channel of the primary that sentinels name."""
 
 
-class SentinelTransport(kombu_redis.SentinelTransport):  # type: ignore[misc]  # its stubs lack it
+class SentinelTransport(kombu_redis.SentinelTransport):
     """The transport with this channel."""
 
     Channel = SentinelChannel

@@ -366,6 +366,6 @@ CELERY_BEAT_MAX_LOOP_INTERVAL = 2  # each turn extends the lock, well before it 
 # redbeat reads only these names. Its lock lets one of several beat processes schedule tasks. If that one is killed,
 # another one acquires the lock when it expires.
 REDBEAT_REDIS_URL = ENV.redis_url
-REDBEAT_REDIS_OPTIONS = {}  # recsys_project/beat.py makes the client
+REDBEAT_REDIS_OPTIONS: dict[str, object] = {}  # recsys_project/beat.py makes the client
 REDBEAT_KEY_PREFIX = "recsys:redbeat:"
 REDBEAT_LOCK_TIMEOUT = 8
