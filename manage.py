@@ -6,9 +6,14 @@ It runs with the packages in .venv if the Python that started it has none, and i
 uses the clone's own database, Redis and secrets.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
+
+# Imports create hundreds of thousands of objects and no garbage: a collection after every 700 of them takes a tenth of
+# the time of a short command.
+gc.set_threshold(100_000, 20, 20)
 
 PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
 

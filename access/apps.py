@@ -1,14 +1,12 @@
-"""The Django app. At startup it connects the receivers of sign-in."""
+"""The Django app. It names the module with the receivers of sign-in, which only processes that serve requests need."""
 
 from django.apps import AppConfig
+
+from monitoring.extensions import long_running
 
 
 class AccessConfig(AppConfig):
     name = "access"
 
     def ready(self) -> None:
-        # These modules import models, which Django allows only once every app is loaded.
-        from access.sign_in import lockout, second_factor
-
-        lockout.connect_signals()
-        second_factor.connect_signals()
+        long_running.add("access.sign_in.receivers")

@@ -36,7 +36,7 @@ from access.masks import mask_identity
 from access.request_costs import request_cost
 from access.scopes import MEMBER_WRITE_SCOPES
 from monitoring.metrics import THROTTLE_EVENTS
-from monitoring.redis_clients import UnavailableError, connection_options
+from monitoring.redis_clients import UnavailableError, redis_client
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +101,8 @@ class RateLimiter:
     """A `RateWindow` in Redis. Does not wait for a Redis whose breaker is open (`monitoring/dependencies.py`)."""
 
     def __init__(self, url: str) -> None:
-        self._storage = RedisStorage(
-            url,
-            key_prefix="recsys:limits",
-            **connection_options(url),
-        )
+        pool = redis_client(url).connection_pool
+        self._storage = RedisStorage(url, connection_pool=pool, key_prefix="recsys:limits")
         hit, peek = (self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW, self._storage.SCRIPT_SLIDING_WINDOW)
         self._script = self._storage.get_connection().register_script(HIT_AND_PEEK_SCRIPT % (hit, peek))
 

@@ -41,8 +41,9 @@ from openfeature.evaluation_context import EvaluationContext  # noqa: E402
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider  # noqa: E402
 
 from flags import rollout  # noqa: E402
-from flags.services.change import Actor, apply_change  # noqa: E402
+from flags.services.change import apply_change  # noqa: E402
 from flags.services.evaluate import evaluate  # noqa: E402
+from flags.services.record import Actor  # noqa: E402
 from flags.snapshot import flag_snapshot  # noqa: E402
 from monitoring.clock import now  # noqa: E402
 

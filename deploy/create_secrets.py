@@ -24,7 +24,13 @@ RANDOM = (
     "redis_password",
     "grafana_password",
 )
-EMPTY = ("secret_key_fallbacks", "token_signing_keys", "cache_encryption_keys", "email_password")
+EMPTY = (
+    "secret_key_fallbacks",
+    "token_signing_keys",
+    "cache_encryption_keys",
+    "email_password",
+    "redis_sentinel_password",
+)
 """Optional settings. An empty file counts as not set."""
 DERIVED = {
     "database_url": "postgresql://recsys_application:{database_password}@postgres:5432/recsys",

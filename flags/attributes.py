@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from django.db import DatabaseError
 
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class AttributeReader:
     """Takes a unit's id and returns its attributes; unknown attributes are absent."""
 
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _readers: dict[str, AttributeReader] = {}
 
 

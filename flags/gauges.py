@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Gauge:
     read: ReadMetricValue
 
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _gauges: dict[str, Gauge] = {}
 _variants: dict[str, Callable[[], set[str]]] = {}
 

@@ -3,8 +3,8 @@ The OpenFeature provider, through which code outside of flags evaluates them.
 
 An evaluation never raises: an error is counted in FLAG_ERRORS, and the caller gets its default.
 
-    from openfeature import api
-    api.get_client().get_boolean_value("wasm_recommendations", False, EvaluationContext(member_id))
+    from flags.client import FLAG_CLIENT
+    FLAG_CLIENT.get_boolean_value("wasm_recommendations", False, EvaluationContext(member_id))
 """
 
 from __future__ import annotations

@@ -36,8 +36,11 @@ from growthbook.common_types import (
 from growthbook.core import eval_feature
 
 from flags.experiments.rules import (
+    DEFAULT,
     HASH_ATTRIBUTE,
     HASH_VERSION,
+    OFF,
+    ON,
     ExperimentArm,
     ExposedVariant,
     FlagAnswer,
@@ -45,9 +48,6 @@ from flags.experiments.rules import (
     experiment_rules,
     sticky_bucket_docs,
 )
-
-OFF, ON, DEFAULT = "off", "on", "default"
-"""Names of the values that a flag serves without a variant. Variants cannot have these names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from flags import payload, rollout
+from flags.changed import flags_changed
 from flags.experiments import queries
 from flags.experiments.rules import RunningExperiment
 from flags.models import PayloadVersion
@@ -58,7 +59,7 @@ class FlagSnapshot:
                 self._lock.release()
         return (self._payload or EMPTY_PAYLOAD).compiled
 
-    def invalidate(self) -> None:
+    def invalidate(self, **_: object) -> None:
         """Reload the flags at the next use. If that fails, the cached flags stay in use."""
         self._change_marker, self._checked_at = None, -math.inf
 
@@ -82,3 +83,4 @@ class FlagSnapshot:
 
 flag_snapshot = FlagSnapshot(clock.now)
 """The snapshot of this process."""
+flags_changed.connect(flag_snapshot.invalidate, dispatch_uid="snapshot")

@@ -7,6 +7,7 @@ panels. No panel may read more than a bounded number of rows.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,13 +15,11 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-import structlog
-
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 
 CACHE_SECONDS = 2.0
 """How long built panels are reused. Changes the speed."""
-logger = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 Point = tuple[float, float]
 """Unix seconds and a value."""
@@ -78,7 +77,7 @@ class Panel:
 
 
 PanelBuilder = Callable[[datetime], Panel]
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _panels: dict[str, tuple[str, int, PanelBuilder]] = {}
 
 
@@ -99,7 +98,7 @@ def build_panel(key: str, build: PanelBuilder, now: datetime) -> dict[str, Any]:
     try:
         return asdict(build(now))
     except Exception as error:
-        logger.warning("panel_failed", panel=key, problem=type(error).__name__)
+        log.warning("panel_failed", extra={"panel": key, "problem": type(error).__name__})
         return {"error": type(error).__name__}
 
 

@@ -21,7 +21,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from monitoring import health, samples, workers
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 from monitoring.redis_clients import redis_client
 
 MIB, GIB = 2**20, 2**30
@@ -59,7 +59,7 @@ class ReportLine:
 
 
 DoctorCheck = Callable[[datetime], CheckResult]
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _checks: dict[str, DoctorCheck] = {}
 
 

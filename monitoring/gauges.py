@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from monitoring import clock
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 from monitoring.metrics import GAUGE_UP, ComputedGauge
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class GaugeSource:
         return self.gauges[0].name
 
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _sources: dict[str, GaugeSource] = {}
 
 

@@ -12,18 +12,18 @@ so only staff and clients with METRICS_TOKEN see it.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 
-import structlog
 from django.conf import settings
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 from monitoring.redis_clients import redis_client
 from monitoring.time_budget import limited_time
 
@@ -32,7 +32,7 @@ Check = Callable[[datetime], None]
 
 CHECKS_TIMEOUT_SECONDS = 3.0
 """Timeout of all checks together. A probe's own timeout must be longer."""
-logger = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class CheckRun:
         return self._finding or Finding(self.name, reason, seconds, self._is_required)
 
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _checks: dict[str, RegisteredCheck] = {}
 
 
@@ -119,7 +119,7 @@ def failure_reason(name: str, check: Check, now: datetime) -> str:
     try:
         check(now)
     except Exception as error:
-        logger.warning("health_check_failed", check=name, problem=type(error).__name__)
+        log.warning("health_check_failed", extra={"check": name, "problem": type(error).__name__})
         return f"{type(error).__name__}: {error}"
     return ""
 

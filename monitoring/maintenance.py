@@ -14,7 +14,7 @@ from time import monotonic
 
 from django.db.models import Q
 
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 from monitoring.models import MaintenanceRun, MaintenanceTask
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class UnknownMaintenanceTaskError(LookupError):
     """No maintenance task has this name."""
 
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _tasks: dict[str, MaintenanceFunction] = {}
 
 

@@ -1,6 +1,9 @@
 """
 Clients of the two Redis servers, all with the same timeout, and with one breaker per server (`dependencies.py`).
 
+With sentinels, the host in a URL is the name of a primary, and each new connection asks the sentinels for its address.
+A connection to a primary that has become a replica is closed at its first refused write.
+
 A call makes one attempt. redis-py would repeat it three times, with pauses: a request would wait that much longer for
 a server that hangs, and a command that was carried out before its response was lost would be carried out twice.
 """
@@ -11,11 +14,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
+from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from monitoring.dependencies import Dependency, dependency
+from monitoring.redis_servers import sentinel_addresses, sentinel_options, tls_options
 
 R = TypeVar("R")
 
@@ -64,13 +70,28 @@ def redis_dependency(url: str) -> Dependency:
 
 def connection_options(url: str) -> dict[str, Any]:
     """Return the options of every client of the server at *url*."""
-    return {
+    return tls_options(settings.ENV, url) | {
         "socket_timeout": TIMEOUT_SECONDS,
         "socket_connect_timeout": TIMEOUT_SECONDS,
         "retry": SingleAttempt(server_name(url)),
     }
 
 
-def redis_client(url: str) -> redis.Redis:
-    """Return a client of the server at *url*. It connects at its first call."""
-    return redis.Redis.from_url(url, **connection_options(url))
+def redis_client(url: str, **options: Any) -> redis.Redis:
+    """Return a client of the server at *url*, with more *options* of redis-py. It connects at its first call."""
+    options = connection_options(url) | options
+    addresses = sentinel_addresses(settings.ENV)
+    if not addresses:
+        return redis.Redis.from_url(url, **options)
+    address = {name: value for name, value in parse_url(url).items() if name in ("db", "username", "password")}  # type: ignore[no-untyped-call]
+    patience = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        addresses, sentinel_kwargs=patience | {"retry": Retry(NoBackoff(), 0)} | sentinel_options(settings.ENV, url)
+    )
+    client: redis.Redis = sentinel.master_for(
+        parse_url(url)["host"],  # type: ignore[no-untyped-call]
+        ssl=url.startswith("rediss:"),
+        **options,
+        **address,
+    )
+    return client

@@ -95,7 +95,7 @@ def oldest_task_age(client: Redis, key: str, now: datetime) -> float:
     return max(0.0, now.timestamp() - at) if at else 0.0
 
 
-def connect_task_signals() -> None:
+def register() -> None:
     """Record the tasks that this process sends, runs or loses, and register the gauges of the queues."""
     signals.before_task_publish.connect(stamp_due_time, weak=False, dispatch_uid="tasks.publish")
     signals.task_prerun.connect(record_task_start, weak=False, dispatch_uid="tasks.start")

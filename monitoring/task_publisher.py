@@ -13,15 +13,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
-from celery import current_app
+from celery import Celery
 from django.conf import settings
+from django.utils.module_loading import import_string
 from kombu import Connection, Producer
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool, Producers
 
+from monitoring.extensions import extensions_of
 from monitoring.redis_clients import TIMEOUT_SECONDS, redis_dependency
 
+extensions = extensions_of(__name__)
+"""What a process needs that publishes tasks, such as the receivers that add the due time to a message."""
+
 _pools: dict[int, ProducerPool] = {}
+
+
+def celery_app() -> Celery:
+    """
+    Return the project's Celery app, which the setting `TASK_APP` names.
+
+    A management command that publishes nothing does not load it: `celery.current_app` would silently be an app without
+    settings there.
+    """
+    extensions.load()
+    app: Celery = import_string(settings.TASK_APP)
+    return app
 
 
 def broker_connection() -> Connection:
@@ -32,7 +49,7 @@ def broker_connection() -> Connection:
         "max_retries": 0,
         "connect_retries_timeout": TIMEOUT_SECONDS,
     }
-    return current_app.connection_for_write(transport_options=options)
+    return celery_app().connection_for_write(transport_options=options)
 
 
 def producer_pool() -> ProducerPool:

@@ -172,7 +172,7 @@ def connect_signals() -> None:
 
 def canary_queues() -> list[str]:
     """Return the queues that beat sends canaries through: every queue needs a worker."""
-    entries: list[dict[str, Any]] = list(settings.CELERY_BEAT_SCHEDULE.values())
+    entries: list[dict[str, Any]] = list(settings.BEAT_SCHEDULE.values())
     return [entry["options"]["queue"] for entry in entries if entry["task"] == CANARY]
 
 

@@ -12,11 +12,10 @@ import logging
 from collections.abc import Mapping
 from importlib import import_module
 
-from celery import current_app
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
-from monitoring.task_publisher import broker_producer
+from monitoring.task_publisher import broker_producer, celery_app
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +79,12 @@ def redact_arguments(kwargs: Mapping[str, object]) -> str:
 
 def publish(task_name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
     """Send the task to the broker, or log that it cannot be reached: the caller may be a request, and does not wait."""
-    if task_name not in current_app.tasks:
+    app = celery_app()
+    if task_name not in app.tasks:
         import_module(TASKS_MODULE)
     try:
         with broker_producer() as producer:
-            current_app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
+            app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
                 kwargs=dict(kwargs),
                 kwargsrepr=redact_arguments(kwargs),
                 queue=queue,

@@ -24,10 +24,11 @@ import redis
 from celery import Celery
 from celery.beat import ScheduleEntry, SchedulingError
 from kombu.exceptions import OperationalError
-from redbeat.schedulers import RedBeatScheduler, get_redis  # type: ignore[import-untyped]
+from redbeat.schedulers import REDBEAT_REDIS_KEY, RedBeatScheduler, get_redis  # type: ignore[import-untyped]
 from redis.exceptions import LockError
 from redis.lock import Lock
 
+from monitoring.redis_clients import redis_client
 from monitoring.task_publisher import broker_producer
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
 
     def __init__(self, app: Celery, **options: Any) -> None:
         super().__init__(app, **options)
+        url = app.redbeat_conf.redis_url  # type: ignore[attr-defined]  # redbeat adds it
+        setattr(app, REDBEAT_REDIS_KEY, redis_client(url, decode_responses=True))
         self._lock_name = str(self.lock_key)
         self.lock_key = None  # without a key, redbeat leaves the lock to this class
         self._state = ""

@@ -1,5 +1,5 @@
 """
-The transport of Celery's messages: kombu's for Redis, without an error that ends a worker.
+The transports of Celery's messages: kombu's for Redis and for sentinels, without an error that ends a worker.
 
 A worker that loses the connection to Redis closes its channel, and again with the connection. If Redis fails in the
 middle of the first time, the channel has lost its connection the second time. kombu (5.7) then raises `AttributeError`
@@ -15,12 +15,14 @@ from typing import Any
 import redis
 from kombu.transport import redis as kombu_redis
 
-ALIASES = dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport")
-"""The transports of kombu, by the scheme of a URL, that this one replaces."""
+ALIASES = dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport") | {"sentinel": f"{__name__}:SentinelTransport"}
+"""The transports of kombu, by the scheme of a URL, that these replace."""
 
 
-class Channel(kombu_redis.Channel):
+class LostConnectionMixin:
     """A channel that reports a lost connection as an error of the connection."""
+
+    connection: Any
 
     def _connparams(self, asynchronous: bool = False) -> Any:
         if self.connection is None or self.connection.client is None:
@@ -28,7 +30,21 @@ class Channel(kombu_redis.Channel):
         return super()._connparams(asynchronous)  # type: ignore[misc]  # its stubs have public names only
 
 
+class Channel(LostConnectionMixin, kombu_redis.Channel):
+    """The channel of one server."""
+
+
 class Transport(kombu_redis.Transport):
     """The transport with this channel."""
 
     Channel = Channel
+
+
+class SentinelChannel(LostConnectionMixin, kombu_redis.SentinelChannel):
+    """The channel of the primary that sentinels name."""
+
+
+class SentinelTransport(kombu_redis.SentinelTransport):
+    """The transport with this channel."""
+
+    Channel = SentinelChannel

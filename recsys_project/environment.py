@@ -134,6 +134,24 @@ class Environment(BaseSettings):
         "deployment",
         "URL of the caches, a Redis that may evict. It may be another database of the broker's server.",
     )
+    redis_sentinels: Annotated[list[str], NoDecode] = setting(
+        [],
+        "deployment",
+        "HOST:PORT of the sentinels that watch the two Redis, comma separated. The host in REDIS_URL and "
+        "CACHE_REDIS_URL is then the name of a primary, such as redis://:PASSWORD@recsys-broker/0. Empty: the URLs "
+        "have the addresses.",
+    )
+    redis_sentinel_password: SecretStr = setting(SecretStr(""), "deployment", "Password of the sentinels.")
+    redis_ca_file: str = setting(
+        "",
+        "deployment",
+        "File of the authority that signed the certificates of the two Redis and the sentinels, if the URLs begin with "
+        "rediss://. Empty: the authorities of the system.",
+    )
+    redis_certificate_file: str = setting(
+        "", "deployment", "File of the client's certificate, if the two Redis ask for one (tls-auth-clients yes)."
+    )
+    redis_key_file: str = setting("", "deployment", "File of the key of REDIS_CERTIFICATE_FILE.")
     qdrant_url: str = setting(
         "",
         "deployment",
@@ -393,11 +411,60 @@ class Environment(BaseSettings):
         "INFO", "deployment", "Lowest level that is logged."
     )
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_allowed_origins", "alert_emails", mode="before")
+    @field_validator(
+        "allowed_hosts",
+        "csrf_trusted_origins",
+        "cors_allowed_origins",
+        "alert_emails",
+        "redis_sentinels",
+        mode="before",
+    )
     @classmethod
     def split_commas(cls, value: object) -> object:
         """Return the parts of a comma-separated text."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("redis_sentinels")
+    @classmethod
+    def check_sentinels(cls, value: list[str]) -> list[str]:
+        """Return *value* if each part is a host and a port."""
+        for part in value:
+            host, _, port = part.rpartition(":")
+            if not host or not port.isdecimal():
+                raise ValueError("give HOST:PORT for each sentinel, such as sentinel-1:26379")
+        return value
+
+    @field_validator("redis_url", "cache_redis_url")
+    @classmethod
+    def check_redis_url(cls, value: str) -> str:
+        """Return *value* if it is a URL of Redis."""
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("redis_ca_file", "redis_certificate_file", "redis_key_file")
+    @classmethod
+    def check_file(cls, value: str) -> str:
+        """Return *value* if it is empty or a file that this process can read."""
+        if value and not os.access(value, os.R_OK):
+            raise ValueError("cannot be read")
+        return value
+
+    @model_validator(mode="after")
+    def check_redis(self) -> Environment:
+        """Return the settings if those of Redis fit together: what is set and not used would be an open connection."""
+        urls = (self.redis_url, self.cache_redis_url)
+        if self.redis_sentinels and any(url.startswith("unix:") for url in urls):
+            raise ValueError("REDIS_SENTINELS needs the name of a primary as the host in REDIS_URL and CACHE_REDIS_URL")
+        if bool(self.redis_certificate_file) != bool(self.redis_key_file):
+            raise ValueError("REDIS_CERTIFICATE_FILE and REDIS_KEY_FILE need each other")
+        has_files = self.redis_ca_file or self.redis_certificate_file
+        if has_files and not any(url.startswith("rediss:") for url in urls):
+            raise ValueError(
+                "REDIS_CA_FILE and REDIS_CERTIFICATE_FILE need rediss:// in REDIS_URL or CACHE_REDIS_URL: "
+                "redis:// is not encrypted"
+            )
+        return self
 
     @field_validator("cors_allowed_origins")
     @classmethod

@@ -19,9 +19,6 @@ from typing import Any
 
 import orjson
 import structlog
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from monitoring.log_ids import hash_log_id, utc_day
 from recsys_project.environment import ROOT
@@ -95,14 +92,19 @@ FIELDS = {
 }
 """Every field that a line may have, with its meaning."""
 
-SAFE_ERRORS = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    SoftTimeLimitExceeded,
-    TimeLimitExceeded,
-    WorkerLostError,
+SAFE_ERRORS = frozenset(
+    {
+        "redis.exceptions.ConnectionError",
+        "redis.exceptions.TimeoutError",
+        "billiard.exceptions.SoftTimeLimitExceeded",
+        "billiard.exceptions.TimeLimitExceeded",
+        "billiard.exceptions.WorkerLostError",
+    }
 )
-"""Errors whose message concerns processes and addresses only. Other messages may quote a row, a file or a request."""
+"""
+Errors whose message concerns processes and addresses only, and their subclasses. Other messages may quote a row, a file
+or a request. They have names here, because a command that logs nothing need not load Redis and Celery.
+"""
 SAFE_MODULES = frozenset({"wasm.errors"})
 """Modules all of whose errors have a safe message."""
 MAX_FRAMES, MAX_CAUSES, MAX_TEXT_LENGTH = 25, 5, 300
@@ -160,9 +162,14 @@ def describe_error(error: BaseException) -> dict[str, object]:
     stack = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
     frames = [f"{frame.name} {shorten_path(frame.filename)}:{frame.lineno}" for frame in stack]
     kind = type(error)
-    is_safe = isinstance(error, SAFE_ERRORS) or kind.__module__ in SAFE_MODULES
+    is_safe = not SAFE_ERRORS.isdisjoint(map(type_name, kind.__mro__)) or kind.__module__ in SAFE_MODULES
     message = {"message": scrub_text(str(error))} if is_safe else {}
-    return {"type": f"{kind.__module__}.{kind.__qualname__}", **message, "frames": frames[-MAX_FRAMES:]}
+    return {"type": type_name(kind), **message, "frames": frames[-MAX_FRAMES:]}
+
+
+def type_name(kind: type) -> str:
+    """Return the dotted path of a type."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def shorten_path(file: str) -> str:
@@ -224,49 +231,39 @@ def dump_json(value: object, **_: object) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def logging_settings(level: str, secret: str) -> dict[str, Any]:
-    """
-    Return Django's LOGGING, and configure structlog's loggers to use the same handlers.
+SHARED_PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso"),
+]
 
-    *secret* is the key with which member ids are hashed.
-    """
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso"),
-    ]
+
+def build_formatter(secret: str) -> logging.Formatter:
+    """Return the formatter of every line. *secret* is the key with which member ids are hashed."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=SHARED_PROCESSORS,
+        use_get_message=False,  # pass the template and its values separately
+        pass_foreign_args=True,
+        processors=[
+            clean_event,
+            clean_errors,
+            partial(clean_fields, secret),
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(serializer=dump_json),
+        ],
+    )
+
+
+def configure_structlog() -> None:
+    """Make structlog's loggers use the same handlers. Modules that use a library with such loggers call this."""
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED_PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "json": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": shared,
-                "use_get_message": False,  # pass the template and its values separately
-                "pass_foreign_args": True,
-                "processors": [
-                    clean_event,
-                    clean_errors,
-                    partial(clean_fields, secret),
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.JSONRenderer(serializer=dump_json),
-                ],
-            }
-        },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-        "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {
-            # These would log the same request or task a second time.
-            "django.server": {"level": "ERROR"},
-            "django.request": {"level": "ERROR"},
-            "celery.app.trace": {"level": "CRITICAL"},
-            "celery.worker.strategy": {"level": "WARNING"},
-        },
-    }

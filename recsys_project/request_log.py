@@ -10,6 +10,9 @@ from django_structlog.middlewares import RequestMiddleware
 from structlog.contextvars import bind_contextvars
 
 from access.callers import Caller
+from recsys_project.logs import configure_structlog
+
+configure_structlog()
 
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{8,64}")
 """Accepted `X-Request-ID` values. Any other value is replaced, since the id is written to every log line."""

@@ -5,15 +5,21 @@ Beat cannot free another process's memory: each process limits its own, and sche
 """
 
 from datetime import timedelta
-from typing import Any
-
-from celery.schedules import crontab
+from typing import Any, NamedTuple
 
 QUEUES = ("interactive", "batch", "maintenance", "analysis", "training")
 
 
+class ClockTime(NamedTuple):
+    """A time of the day, of the hour or of the week, as in a crontab. `recsys_project/celery.py` reads it."""
+
+    minute: int
+    hour: int | str = "*"
+    day_of_week: str = "*"
+
+
 def maintenance_entry(
-    name: str, interval: timedelta, *, at: crontab | None = None, queue: str = "maintenance", scope: str = ""
+    name: str, interval: timedelta, *, at: ClockTime | None = None, queue: str = "maintenance", scope: str = ""
 ) -> dict[str, Any]:
     """
     Return the entry of a maintenance task. Its runs are recorded, and one worker runs it even if it is sent twice.
@@ -98,19 +104,19 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Trains a model when there is enough new to learn from, and every night, when few requests compete for the CPU.
     "request-training": {
         "task": "recommendations.request_training",
-        "schedule": crontab(minute=35),
+        "schedule": ClockTime(minute=35),
         "options": {"queue": "maintenance", "expires": 3600},
     },
     "request-nightly-training": {
         "task": "recommendations.request_training",
-        "schedule": crontab(hour=1, minute=40),
+        "schedule": ClockTime(hour=1, minute=40),
         "kwargs": {"is_nightly": True},
         "options": {"queue": "maintenance", "expires": 3600},
     },
     # Analyzes experiments every night; bandits update their weights then, once the day's interactions are complete.
     "analyze-experiments": {
         "task": "flags.analyze_experiments",
-        "schedule": crontab(hour=3, minute=50),
+        "schedule": ClockTime(hour=3, minute=50),
         "options": {"queue": "analysis", "expires": 3600},
     },
     # Evicts entries of the shared caches above their budgets, least recently used first.
@@ -123,39 +129,39 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         for queue in QUEUES
     },
     # Counts feeds per hour. The dashboard reads these rows after the records behind them are deleted.
-    "roll-up-hours": maintenance_entry("roll_up_hours", timedelta(hours=1), at=crontab(minute=5)),
+    "roll-up-hours": maintenance_entry("roll_up_hours", timedelta(hours=1), at=ClockTime(minute=5)),
     # Deletes personal records (seen, served) after their retention period. Runs before the database is optimized,
     # which frees the space.
     "delete-expired-records": maintenance_entry(
-        "delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)
+        "delete_expired_records", timedelta(days=1), at=ClockTime(hour=2, minute=20)
     ),
     # Deletes the arrays of trained models that no rollback or approval needs. They are large, and one is added a night.
-    "delete-old-models": maintenance_entry("delete_old_models", timedelta(days=1), at=crontab(hour=2, minute=40)),
+    "delete-old-models": maintenance_entry("delete_old_models", timedelta(days=1), at=ClockTime(hour=2, minute=40)),
     # Finishes erasures: clears what was written during them, and deletes trained models that contain an erased member.
     "finish-erasures": maintenance_entry("finish_erasures", timedelta(minutes=10)),
     # Damps the popularity that groups of new accounts give to one author's posts: within ten minutes.
     "damp-rings": maintenance_entry("damp_rings", timedelta(minutes=10)),
     # Updates the planner's statistics. Without it, after many inserts and deletes a query may use the wrong index.
-    "optimize-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
+    "optimize-database": maintenance_entry("optimize_database", timedelta(days=1), at=ClockTime(hour=3, minute=20)),
     # Weighs all co-likes by how many members like each post now. Between two runs, a pair is weighed when it changes.
-    "recount-co-likes": maintenance_entry("recount_co_likes", timedelta(days=1), at=crontab(hour=2, minute=50)),
+    "recount-co-likes": maintenance_entry("recount_co_likes", timedelta(days=1), at=ClockTime(hour=2, minute=50)),
     # Compares the vector index with the database and repairs Qdrant's index.
-    "check-index": maintenance_entry("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
+    "check-index": maintenance_entry("check_index", timedelta(days=1), at=ClockTime(hour=4, minute=20)),
     # Rewrites segments with deleted points, which slow down every search. It reads everything: Sunday night.
     "optimize-index": maintenance_entry(
-        "optimize_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)
+        "optimize_index", timedelta(days=7), at=ClockTime(day_of_week="sun", hour=4, minute=50)
     ),
     # Reports flags that are decided and still in the code. Monday morning, when people are at work.
     "report-stale-flags": maintenance_entry(
-        "report_stale_flags", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=5)
+        "report_stale_flags", timedelta(days=7), at=ClockTime(day_of_week="mon", hour=7, minute=5)
     ),
     # Lists running experiments and those that need a decision. Monday morning, like the flags.
     "send-experiment-digest": maintenance_entry(
-        "send_experiment_digest", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=10)
+        "send_experiment_digest", timedelta(days=7), at=ClockTime(day_of_week="mon", hour=7, minute=10)
     ),
     # Ranks held-out likes with the product and its peers, and stores the quality score. It takes minutes of a core and
     # starts a process of its own, so it runs at night, in the queue for analyses.
-    "evaluate": maintenance_entry("evaluate", timedelta(days=1), at=crontab(hour=1, minute=20), queue="analysis"),
+    "evaluate": maintenance_entry("evaluate", timedelta(days=1), at=ClockTime(hour=1, minute=20), queue="analysis"),
     # Moves vectors of retired embedding models out of the database, where they take most of the space.
-    "archive-embeddings": maintenance_entry("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
+    "archive-embeddings": maintenance_entry("archive_embeddings", timedelta(days=1), at=ClockTime(hour=5, minute=20)),
 }

@@ -11,10 +11,10 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from access.versions import API_VERSION
-from monitoring.redis_clients import connection_options
 from recsys_project.api_description import DESCRIPTION, TAGS
+from recsys_project.broker_settings import broker_tls, broker_url, sentinel_transport_options
 from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
-from recsys_project.logs import logging_settings
+from recsys_project.log_settings import logging_settings
 from recsys_project.schedule import SCHEDULE
 
 ENV = read_environment()
@@ -148,9 +148,9 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": ENV.cache_redis_url,
         "KEY_PREFIX": "recsys:django",
-        "OPTIONS": {"CONNECTION_POOL_KWARGS": connection_options(ENV.cache_redis_url)},
     }
 }
+DJANGO_REDIS_CONNECTION_FACTORY = "monitoring.cache_connections.CacheConnectionFactory"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -329,8 +329,8 @@ if ENV.prometheus_multiproc_dir:  # must exist before the first metric is record
     Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)
 
 # Celery. A comment gives the reason for each setting that is not obvious.
-CELERY_BROKER_URL = ENV.redis_url
-CELERY_RESULT_BACKEND = ENV.redis_url
+CELERY_BROKER_URL = broker_url(ENV)
+CELERY_BROKER_USE_SSL = broker_tls(ENV)
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -345,8 +345,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
     "health_check_interval": 25,
     "global_keyprefix": "recsys:",
+    **sentinel_transport_options(ENV),
 }
-CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": "recsys:"}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # a Redis that refuses writes is treated as one that cannot be reached
 CELERY_TASK_PUBLISH_RETRY = False  # what must not be lost is a row, and is published again
@@ -359,13 +359,13 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = 4_000_000  # KiB; the limit of the kernel's
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_TASK_IGNORE_RESULT = True  # a job's result is in its row
-CELERY_RESULT_EXPIRES = 86_400
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE = SCHEDULE
+BEAT_SCHEDULE = SCHEDULE  # recsys_project/celery.py gives it to Celery
+TASK_APP = "recsys_project.celery.app"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2  # each turn extends the lock, well before it expires
 # redbeat reads only these names. Its lock lets one of several beat processes schedule tasks. If that one is killed,
 # another one acquires the lock when it expires.
 REDBEAT_REDIS_URL = ENV.redis_url
-REDBEAT_REDIS_OPTIONS = connection_options(ENV.redis_url)
+REDBEAT_REDIS_OPTIONS: dict[str, object] = {}  # recsys_project/beat.py makes the client
 REDBEAT_KEY_PREFIX = "recsys:redbeat:"
 REDBEAT_LOCK_TIMEOUT = 8

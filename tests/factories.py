@@ -13,7 +13,8 @@ from django.contrib.auth.models import Group, User
 
 from flags.models import ChangeSubject, Experiment, Flag, Metric
 from flags.services import experiments
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from recommendations import roles
 from recommendations.contracts import POPULARITY_SUMS
 from recommendations.models import (

@@ -9,10 +9,9 @@ from functools import lru_cache
 import langcodes
 from langcodes.tag_parser import LanguageTagError
 
+from values.limits import MAX_LANGUAGE
 from values.problems import InvalidValueError, quote_value
 
-MAX_LANGUAGE = 35
-"""Characters of a tag: what RFC 5646, section 4.4.1, asks everyone to accept."""
 NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis"})
 """Tags that name no language. A post without a language is stored without one."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from values.limits import MAX_SLUG
 from values.problems import InvalidValueError, quote_value
 
-MAX_SLUG = 32
 SLUG = re.compile(rf"[-a-zA-Z0-9_]{{1,{MAX_SLUG}}}")
 
 

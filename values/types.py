@@ -15,14 +15,14 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from values.json_text import parse_json
-from values.languages import MAX_LANGUAGE, parse_language
+from values.languages import parse_language
+from values.limits import MAX_ID, MAX_LANGUAGE, MAX_MODEL, MAX_SLUG, MAX_WORD
 from values.numbers import parse_boolean, parse_number, parse_whole_number
 from values.problems import InvalidValueError, quote_value
-from values.slugs import MAX_SLUG, SLUG, parse_slug
+from values.slugs import SLUG, parse_slug
 from values.text import MAX_TEXT, parse_label, parse_text
 from values.times import parse_time
 
-MAX_ID, MAX_WORD, MAX_MODEL = 128, 128, 128
 VECTOR_LENGTHS = (8, 4096)
 MAX_COORDINATE = 3.4028234663852886e38
 """Of a vector: the largest float32. Infinity and NaN are not at most this."""

@@ -15,17 +15,18 @@ from django.forms import BaseFormSet, ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from rest_framework.exceptions import APIException, ValidationError
 from unfold.admin import TabularInline
 from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from flags.differences import find_differences
 from flags.documents import Document
 from flags.models import ChangeSubject, FlagChange, PendingChange
-from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change, row_state
-from flags.services.errors import error_lines
-from flags.services.history import find_differences, restore_change
+from flags.services.change import SUBJECT_HANDLERS, apply_change, row_state
+from flags.services.errors import FlagError, InvalidChangeError, error_lines
+from flags.services.history import restore_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from monitoring.row_forms import OpenedStateAdmin
 
@@ -141,15 +142,15 @@ class RecordedAdmin(OpenedStateAdmin):
                 state=None if is_new else form.cleaned_data["opened_state"],
                 create=is_new,
             )
-        except ValidationError as error:
-            for name, detail in dict(error.detail).items():  # type: ignore[arg-type]
+        except InvalidChangeError as error:
+            for name, detail in error.detail.items():
                 for line in error_lines(detail):
                     form.add_error(
                         name if name in form.fields else None, line if name in form.fields else f"{name}: {line}"
                     )
             return
-        except APIException as error:
-            form.add_error(None, str(error.detail))
+        except FlagError as error:
+            form.add_error(None, str(error))
             return
         request.flag_outcome = outcome  # type: ignore[attr-defined]
         form.instance.pk = SUBJECT_HANDLERS[self.subject].model.objects.values_list("pk", flat=True).get(key=key)
@@ -266,11 +267,8 @@ def run_action(request: HttpRequest, action: Any, success_message: str) -> Any:
     """Run an action that a service may refuse, and show its outcome as a message."""
     try:
         outcome = action()
-    except ValidationError as error:
+    except FlagError as error:
         messages.error(request, " ".join(error_lines(error.detail)))
-        return None
-    except APIException as error:
-        messages.error(request, str(error.detail))
         return None
     if isinstance(outcome, PendingChange) and outcome.state == PendingChange.State.PENDING:
         messages.warning(request, "A second person must approve this change. Nothing has changed yet.")

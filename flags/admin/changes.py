@@ -16,10 +16,10 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
 from flags.admin.base import action_dialog, redirect_from_dialog, run_action
+from flags.differences import FieldDifference, find_differences
 from flags.models import FlagChange, PendingChange
 from flags.services import approve
 from flags.services.change import SUBJECT_HANDLERS
-from flags.services.history import FieldDifference, find_differences
 from monitoring.clock import now
 
 

@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from rest_framework.exceptions import APIException, ValidationError
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import (
@@ -37,7 +36,7 @@ from flags.documents import Document
 from flags.models import ChangeSubject, Flag, FlagVariant, Prerequisite, Rule
 from flags.services import transfer
 from flags.services.change import apply_change
-from flags.services.errors import error_lines
+from flags.services.errors import FlagError, InvalidChangeError, error_lines
 from flags.services.explain import explain
 from flags.services.kill import kill_flag
 from flags.services.stale_flags import stale_reason
@@ -360,8 +359,8 @@ class FlagAdmin(RecordedAdmin):
                     given_attributes=query["assumed_attributes"],
                     now=now(),
                 )
-            except APIException as error:
-                form.add_error("flag", str(error.detail))
+            except FlagError as error:
+                form.add_error("flag", str(error))
         context = self.page_context(request, None, "Playground") | {
             "form": form,
             "method": "get",
@@ -392,7 +391,7 @@ class FlagAdmin(RecordedAdmin):
             options = form.cleaned_data
             try:
                 outcomes = transfer.import_yaml(actor=get_actor(request), now=now(), **options)
-            except ValidationError as error:
+            except InvalidChangeError as error:
                 for line in error_lines(error.detail):
                     form.add_error("text", line)
             if outcomes and not options["dry_run"]:

@@ -11,8 +11,9 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from flags.admin.base import RecordedAdmin, RecordedForm, RecordedInline
 from flags.attributes import describe_attributes, is_text_attribute
-from flags.documents import TEXT_OPERATORS, UNIT_ID_FIELDS, Document
+from flags.documents import UNIT_ID_FIELDS, Document
 from flags.models import ChangeSubject, Condition, Segment
+from flags.serializers import TEXT_OPERATORS
 from flags.written_values import parse_written, write_value
 from values.problems import InvalidValueError
 

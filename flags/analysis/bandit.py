@@ -17,7 +17,7 @@ from flags.analysis import interim_analysis
 from flags.analysis.moments import Moments
 from flags.models import Experiment, ExperimentPhase
 from flags.services import experiments
-from flags.services.change import Actor
+from flags.services.record import Actor
 
 DRAWS = 20_000
 MIN_UNITS = 100

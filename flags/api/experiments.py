@@ -17,11 +17,11 @@ from access.views import takes
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.api.views import parse_patch, pending_change_response
-from flags.documents import Percentage, Weight
 from flags.experiments import findings, report
 from flags.experiments.documents import ExperimentDocument, experiment_document
 from flags.experiments.request_analysis import request_interim_analysis
 from flags.models import ChangeSubject, Experiment, FlagChange, PendingChange
+from flags.serializers import Percentage, Weight
 from flags.services import experiments
 from flags.services.change import apply_change
 from flags.services.errors import UnknownKeyError

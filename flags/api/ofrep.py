@@ -21,8 +21,8 @@ from access.conditional_requests import client_has_current
 from access.inputs import Inputs, Request
 from access.views import takes
 from flags.api.permissions import READ_SCOPE, BaseFlagView
-from flags.documents import ValueField
 from flags.provider import build_metadata
+from flags.serializers import ValueField
 from flags.services.evaluate import Evaluation, evaluate_all_details, evaluate_details
 from flags.snapshot import flag_snapshot
 from values.problems import InvalidValueError

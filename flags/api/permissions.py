@@ -16,7 +16,7 @@ from access.inputs import Request
 from access.permissions import staff_permission
 from access.scopes import READ_METHODS, Scope
 from access.views import APIView
-from flags.services.change import Actor
+from flags.services.record import Actor
 
 RELEASE_PERMISSION = "flags.release_flag"
 READ_SCOPE, WRITE_SCOPE = Scope.FLAGS_READ, Scope.FLAGS_WRITE

@@ -10,11 +10,13 @@ from rest_framework import serializers
 from access.problems import Problem
 from access.typed_fields import StrictSerializer, TypedField
 from flags import documents
-from flags.documents import Document, SettingsField, format_timestamp
+from flags import serializers as flag_serializers
+from flags.differences import find_differences
+from flags.documents import Document, format_timestamp
 from flags.models import Flag, FlagChange, PendingChange
+from flags.serializers import SettingsField
 from flags.services.change import SUBJECT_HANDLERS, SubjectRow
 from flags.services.explain import Explanation
-from flags.services.history import find_differences
 from values.types import whole_number_from
 
 ChangeId = whole_number_from(0, 2**63 - 1)
@@ -54,11 +56,11 @@ class ReasonBody(StrictSerializer):
     why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
-class FlagIn(documents.FlagDocument):
+class FlagIn(flag_serializers.FlagDocument):
     why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
-class SegmentIn(documents.SegmentDocument):
+class SegmentIn(flag_serializers.SegmentDocument):
     why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
@@ -77,7 +79,7 @@ class ExplainIn(StrictSerializer):
     attributes = SettingsField(default=dict, help_text="Attributes to assume.")
 
 
-class FlagOut(documents.FlagDocument):
+class FlagOut(flag_serializers.FlagDocument):
     version = serializers.IntegerField()
     changed_at = serializers.DateTimeField()
     stale_reason = serializers.CharField(help_text="Why the flag is stale; empty: it is not.")
@@ -88,11 +90,11 @@ class FlagsOut(serializers.Serializer):
 
 
 class SegmentsOut(serializers.Serializer):
-    segments = documents.SegmentDocument(many=True)
+    segments = flag_serializers.SegmentDocument(many=True)
 
 
 class RolloutPlansOut(serializers.Serializer):
-    rollouts = documents.RolloutPlanDocument(many=True)
+    rollouts = flag_serializers.RolloutPlanDocument(many=True)
 
 
 class DifferenceOut(serializers.Serializer):
@@ -142,7 +144,7 @@ class ExplanationStepOut(serializers.Serializer):
 class FlagExplanationOut(serializers.Serializer):
     key = serializers.CharField()
     unit_id = serializers.CharField()
-    value = documents.ValueField()
+    value = flag_serializers.ValueField()
     variant = serializers.CharField(help_text="A variant's name, or on, default, off.")
     reason = serializers.CharField(help_text="OpenFeature's reason.")
     bucket = serializers.FloatField(help_text="The unit's bucket in the rollout, 0 to 1.")

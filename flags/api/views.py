@@ -14,15 +14,17 @@ from access import conditional_requests
 from access.inputs import Request
 from access.views import takes
 from flags import documents
+from flags import serializers as flag_serializers
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.models import ChangeSubject, Flag, FlagChange, PendingChange, RolloutPlan, Segment
 from flags.services import approve, rollouts
-from flags.services.change import apply_change, find_flag
+from flags.services.change import apply_change
 from flags.services.errors import UnknownKeyError
 from flags.services.explain import explain
 from flags.services.history import restore_change
 from flags.services.kill import kill_flag
+from flags.services.record import find_flag
 from flags.services.stale_flags import stale_reason
 from monitoring.clock import now
 
@@ -254,7 +256,7 @@ class SegmentListView(BaseFlagView):
         tags=["flags"],
         summary="Create a segment",
         request=schemas.SegmentIn,
-        responses={201: documents.SegmentDocument, **schemas.problem_responses(400, 409)},
+        responses={201: flag_serializers.SegmentDocument, **schemas.problem_responses(400, 409)},
     )
     @takes(body=parse_patch)
     def post(self, request: Request) -> Response:
@@ -275,7 +277,7 @@ class SegmentDetailView(BaseFlagView):
         operation_id="read_segment",
         tags=["flags"],
         summary="One segment",
-        responses={200: documents.SegmentDocument, **schemas.problem_responses(404)},
+        responses={200: flag_serializers.SegmentDocument, **schemas.problem_responses(404)},
     )
     def get(self, request: Request, key: str) -> Response:
         """Return the segment."""
@@ -290,7 +292,7 @@ class SegmentDetailView(BaseFlagView):
         summary="Change a segment",
         request=schemas.SegmentIn(partial=True),
         responses={
-            200: documents.SegmentDocument,
+            200: flag_serializers.SegmentDocument,
             202: schemas.PendingChangeOut,
             **schemas.problem_responses(400, 404),
         },
@@ -325,7 +327,7 @@ class RolloutListView(BaseFlagView):
         operation_id="create_rollout",
         tags=["flags"],
         summary="Copy a template for a flag",
-        responses={201: documents.RolloutPlanDocument, **schemas.problem_responses(400, 404)},
+        responses={201: flag_serializers.RolloutPlanDocument, **schemas.problem_responses(400, 404)},
     )
     @takes(body=schemas.RolloutPlanIn())
     def post(self, request: Request) -> Response:
@@ -354,7 +356,7 @@ class RolloutActionView(BaseFlagView):
         summary="Start, pause, resume, step back or stop a plan",
         parameters=[OpenApiParameter("action", str, OpenApiParameter.PATH, enum=sorted(ROLLOUT_ACTIONS))],
         responses={
-            200: documents.RolloutPlanDocument,
+            200: flag_serializers.RolloutPlanDocument,
             202: schemas.PendingChangeOut,
             **schemas.problem_responses(400, 404, 409),
         },

@@ -10,11 +10,12 @@ from rest_framework import serializers
 
 from access.limited_fields import LimitedListField
 from access.typed_fields import StrictSerializer, TypedField
-from flags.documents import (
+from flags.documents import Document
+from flags.models import ExclusionGroup, Experiment, Flag, Holdout, Metric
+from flags.serializers import (
     MAX_COUNT,
     MAX_NUMBER,
     MAX_PARTS,
-    Document,
     NameField,
     Percentage,
     SettingsField,
@@ -22,7 +23,6 @@ from flags.documents import (
     Weight,
     value_kind_error,
 )
-from flags.models import ExclusionGroup, Experiment, Flag, Holdout, Metric
 from flags.services.errors import RefusedError
 from values.types import number_from, whole_number_from
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from flags.analysis.moments import Float64Array
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 
 CountEvents = Callable[[Sequence[str], Float64Array, Float64Array, Sequence[str]], Float64Array]
 """
@@ -23,7 +23,7 @@ SliceUnits = Callable[[Sequence[str]], dict[str, list[str]]]
 MeasureLateness = Callable[[datetime], float | None]
 """Takes the start and returns the share, 0 to 1, of the newest events since then that arrived more than a day late."""
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 _lateness: dict[str, MeasureLateness] = {}
 _metric_sources: dict[str, CountEvents] = {}
 _slicers: dict[str, SliceUnits] = {}

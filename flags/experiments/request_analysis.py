@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from monitoring.task_publisher import broker_producer
+from monitoring.task_publisher import broker_producer, celery_app
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +24,6 @@ def send_analysis_task(key: str) -> None:
     """Send the task to the broker without retries: the caller may be a web request."""
     try:
         with broker_producer() as producer:
-            current_app.send_task(ANALYZE_TASK, kwargs={"key": key}, queue=QUEUE, producer=producer)
+            celery_app().send_task(ANALYZE_TASK, kwargs={"key": key}, queue=QUEUE, producer=producer)
     except OperationalError:
         log.warning("task_not_published", extra={"task": ANALYZE_TASK})

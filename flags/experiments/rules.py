@@ -16,6 +16,9 @@ from typing import Any
 HASH_VERSION = 2  # 10,000 buckets; version 1 has 1,000. A change would reassign every unit.
 HASH_ATTRIBUTE = "id"
 
+OFF, ON, DEFAULT = "off", "on", "default"
+"""Names of the values that a flag serves without a variant. Variants cannot have these names."""
+
 EngineRule = dict[str, Any]
 
 

@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from flags.models import ChangeSubject, FlagChange, PendingChange, RolloutPlan
 from flags.models.guarded import allow_guarded_writes
 from flags.services import rollouts
-from flags.services.change import Actor, apply_change, flag_transaction
+from flags.services.change import apply_change
 from flags.services.errors import ForbiddenError, RefusedError, UnknownKeyError
+from flags.services.record import Actor, flag_transaction
 
 RELEASE_PERMISSION = "flags.release_flag"
 

@@ -2,7 +2,7 @@
 The single writer of flags, segments, rollout plans and experiments.
 
 Every entry point (admin, REST, commands, import, rollout plans, bandit, erasure) changes these rows through
-`apply_change`. In one transaction it
+`apply_change`, except a kill (`flags.services.kill`). In one transaction it
 
 1. waits for other changes, loads the current document, and compares the version that the caller read;
 2. merges the patch, and validates the result as a whole document;
@@ -24,21 +24,15 @@ saw a different flag.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
-from uuid import uuid4
+from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.serializers.json import DjangoJSONEncoder
-from django.db import transaction
-from rest_framework.exceptions import ValidationError
 
 from access.typed_fields import StrictSerializer
-from flags import documents, hooks
+from flags import documents, serializers
 from flags.documents import Document
 from flags.experiments import documents as experiment_documents
 from flags.models import (
@@ -52,7 +46,6 @@ from flags.models import (
     FlagVariant,
     Guardrail,
     Metric,
-    PayloadVersion,
     PendingChange,
     Prerequisite,
     RolloutPhase,
@@ -61,13 +54,24 @@ from flags.models import (
     Segment,
 )
 from flags.models.guarded import allow_guarded_writes
-from flags.services.errors import AlreadyExistsError, ChangedMeanwhileError, UnknownKeyError, VersionConflictError
-from flags.snapshot import flag_snapshot
-from monitoring.transactions import write_transaction
-from values.text import storage_problem
+from flags.services.errors import (
+    AlreadyExistsError,
+    ChangedMeanwhileError,
+    InvalidChangeError,
+    UnknownKeyError,
+    VersionConflictError,
+)
+from flags.services.record import (
+    Actor,
+    check_key,
+    check_reason,
+    flag_transaction,
+    record_change,
+    save_row,
+    to_json,
+    to_plain_json,
+)
 
-P = ParamSpec("P")
-R = TypeVar("R")
 SubjectRow = Flag | Segment | RolloutPlan | Experiment
 IMMEDIATE_ACTIONS = frozenset({"killed"})
 """Actions that need no approval."""
@@ -76,18 +80,6 @@ PREAPPROVED_SYSTEM_ACTORS = ("rollout", "erasure", "bandit")
 Prefixes of system actors whose changes need no approval: the start of a rollout or bandit was approved, and an erasure
 must not wait.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """The author of a change: a user, or a system rule by its name."""
-
-    user: User | None = None
-    system: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.user is None) == (not self.system):
-            raise ValueError("Give an actor either a user or a system name, not both and not neither.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +92,6 @@ class SubjectHandler:
     save_document: Callable[[Any, Document], None]
     check_action: Callable[[Document | None, Document, str], None] = lambda _before, _after, _action: None
     """Raises an error if the action may not change the first document (None: new) into the second."""
-
-
-def flag_transaction(function: Callable[P, R]) -> Callable[P, R]:
-    """
-    Run *function* in a `write_transaction` that first waits until no other one changes flags or what belongs to them.
-
-    One lock for all of them: a change of a plan also changes its flag and a kill of a flag also pauses its plan, so
-    with a lock for each row two people could block each other. Changes are rare, and every one writes this row anyway.
-    """
-
-    @write_transaction
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not PayloadVersion.objects.select_for_update().filter(pk=1).exists():
-            PayloadVersion.objects.create(pk=1, token=uuid4())
-        return function(*args, **kwargs)
-
-    return run
 
 
 @flag_transaction
@@ -141,11 +115,10 @@ def apply_change(
 
     A change that needs approval is saved and returned as a `PendingChange`, unless *approved_by* is the second person.
     *version* is the version of the flag that the caller read, and *state* the digest of the row that the caller read
-    (`row_state`); None skips the check. Raises `ValidationError` by field, or an error of
+    (`row_state`); None skips the check. Raises `InvalidChangeError` by field, or another error of
     `flags.services.errors`.
     """
-    if not why.strip():
-        raise ValidationError({"why": ["Give a reason: it is saved with the change."]})
+    check_reason(why)
     handler = SUBJECT_HANDLERS[ChangeSubject(subject)]
     check_key(key)
     row = handler.model.objects.filter(key=key).first()
@@ -154,7 +127,7 @@ def apply_change(
         raise ChangedMeanwhileError(key)
     after = validate_document(handler, (before or {"key": key}) | dict(patch))
     if key != after.document["key"]:
-        raise ValidationError({"key": ["A key cannot change: code refers to the flag by it."]})
+        raise InvalidChangeError({"key": ["A key cannot change: code refers to the flag by it."]})
     if before is not None and to_json(before) == to_json(after.document):
         return None
     handler.check_action(before, after.document, action)
@@ -163,43 +136,24 @@ def apply_change(
         return save_pending_change(subject, key, flag, patch, actor, why, now, action)
     with allow_guarded_writes():
         handler.save_document(row or handler.model(key=key), after.values | {"changed_at": now})
-    record = FlagChange.objects.create(
+    return record_change(
         subject=subject,
         key=key,
-        changed_at=now,
-        user=actor.user,
-        system=actor.system,
-        approved_by=approved_by,
+        before=before,
+        after=after.document,
+        actor=actor,
         action="created" if before is None else action,
-        why=why.strip(),
-        before=documents.mask_unit_ids(before) if before else None,
-        after=documents.mask_unit_ids(after.document),
-        evidence=list(evidence),
+        why=why,
+        now=now,
+        approved_by=approved_by,
+        evidence=evidence,
     )
-    notify_processes()
-    if subject == ChangeSubject.FLAG and before and before["is_enabled"] and not after.document["is_enabled"]:
-        transaction.on_commit(lambda: hooks.run_turn_off_hooks(key))
-    return record
-
-
-def check_key(key: str) -> None:
-    """Raise `ValidationError` for a key that no query of a database can contain. The document checks its letters."""
-    if problem := storage_problem(key):
-        raise ValidationError({"key": [f"The key {problem}."]})
 
 
 def row_state(row: SubjectRow) -> str:
     """Return a digest of the row's document, to find out whether it has changed since it was read."""
     handler = next(handler for handler in SUBJECT_HANDLERS.values() if isinstance(row, handler.model))
     return hashlib.sha256(to_json(handler.to_document(row)).encode()).hexdigest()
-
-
-def find_flag(key: str) -> Flag:
-    """Return the flag, or raise `UnknownKeyError`."""
-    flag = Flag.objects.filter(key=key).first()
-    if flag is None:
-        raise UnknownKeyError(ChangeSubject.FLAG.label, key)
-    return flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,28 +184,11 @@ def load_current_document(
 
 
 def validate_document(handler: SubjectHandler, document: Document) -> ValidatedDocument:
-    """Return the document with its defaults filled in. Raises `ValidationError` by field."""
+    """Return the document with its defaults filled in. Raises `InvalidChangeError` by field."""
     form = handler.serializer(data=document)
-    form.is_valid(raise_exception=True)
+    if not form.is_valid():
+        raise InvalidChangeError(form.errors)
     return ValidatedDocument(dict(form.validated_data), to_plain_json(form.data))
-
-
-def to_json(document: Mapping[str, Any]) -> str:
-    """Return the document as JSON. Documents with the same text are the same: 1, 1.0 and true are three values."""
-    return json.dumps(document, cls=DocumentEncoder, sort_keys=True)
-
-
-def to_plain_json(document: Mapping[str, Any]) -> Document:
-    """Return the document with only JSON types."""
-    return dict(json.loads(json.dumps(document, cls=DocumentEncoder)))
-
-
-class DocumentEncoder(DjangoJSONEncoder):
-    """Writes times as documents have them, to the microsecond."""
-
-    def default(self, o: object) -> Any:
-        """Return the JSON value of *o*."""
-        return documents.format_timestamp(o) if isinstance(o, datetime) else super().default(o)
 
 
 def find_flag_requiring_approval(subject: str, row: SubjectRow | None, after: Document) -> Flag | None:
@@ -291,24 +228,6 @@ def save_pending_change(
             requested_by_system=actor.system,
             flag_version=flag.version,
         )
-
-
-def notify_processes() -> None:
-    """
-    Make every process reload the flags within `REFRESH_SECONDS`, and this one at once.
-
-    The snapshot is invalidated twice: now, so that the rest of this transaction sees the change, and after the commit,
-    because another thread may reload the old rows before it.
-    """
-    PayloadVersion.objects.filter(pk=1).update(token=uuid4())
-    flag_snapshot.invalidate()
-    transaction.on_commit(flag_snapshot.invalidate)
-
-
-def save_row(row: SubjectRow) -> None:
-    """Insert a new row, or write all columns of an existing one: they are the document, read under the lock."""
-    columns = [field.name for field in row._meta.concrete_fields if not field.primary_key]
-    row.save(update_fields=columns) if row.pk else row.save(force_insert=True)
 
 
 def write_flag(flag: Flag, document: Document) -> None:
@@ -407,11 +326,13 @@ def write_phase(experiment: Experiment, document: Document) -> None:
 
 
 SUBJECT_HANDLERS = {
-    ChangeSubject.FLAG: SubjectHandler(Flag, documents.FlagDocument, documents.flag_document, write_flag),
+    ChangeSubject.FLAG: SubjectHandler(Flag, serializers.FlagDocument, documents.flag_document, write_flag),
     ChangeSubject.SEGMENT: SubjectHandler(
-        Segment, documents.SegmentDocument, documents.segment_document, write_segment
+        Segment, serializers.SegmentDocument, documents.segment_document, write_segment
     ),
-    ChangeSubject.PLAN: SubjectHandler(RolloutPlan, documents.RolloutPlanDocument, documents.plan_document, write_plan),
+    ChangeSubject.PLAN: SubjectHandler(
+        RolloutPlan, serializers.RolloutPlanDocument, documents.plan_document, write_plan
+    ),
     ChangeSubject.EXPERIMENT: SubjectHandler(
         Experiment,
         experiment_documents.ExperimentDocument,

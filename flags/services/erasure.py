@@ -10,7 +10,8 @@ from django.db import models
 from flags.documents import UNIT_ID_FIELDS
 from flags.models import ChangeSubject, PendingChange, Segment
 from flags.models.guarded import allow_guarded_writes
-from flags.services.change import Actor, apply_change, flag_transaction
+from flags.services.change import apply_change
+from flags.services.record import Actor, flag_transaction
 
 
 @flag_transaction

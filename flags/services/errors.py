@@ -1,78 +1,105 @@
-"""Errors with which a change of flags is refused. Invalid values raise `rest_framework.serializers.ValidationError`."""
+"""
+Errors with which a change of flags is refused.
+
+They are no errors of Django REST Framework, which a command in an emergency does not load. Its exception handler
+converts them (`recommendations/api/exception_handler.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rest_framework.exceptions import APIException
+
+class FlagError(Exception):
+    """A change or a request that is refused; the message gives the reason."""
+
+    status_code = 400
+    code = "refused"
+
+    @property
+    def detail(self) -> Any:
+        """The message, or the messages by field."""
+        return str(self)
 
 
-class UnknownKeyError(APIException):
+class InvalidChangeError(FlagError):
+    """Values are invalid."""
+
+    code = "invalid-request"
+
+    def __init__(self, detail: Mapping[str, Any] | Sequence[Any]) -> None:
+        super().__init__("; ".join(error_lines(detail)))
+        self._detail = detail
+
+    @property
+    def detail(self) -> Any:
+        """The messages by field, as serializers have them."""
+        return self._detail
+
+
+class UnknownKeyError(FlagError):
     """No row has this key."""
 
     status_code = 404
-    default_code = "not-found"
+    code = "not-found"
 
     def __init__(self, subject: str, key: str) -> None:
-        super().__init__(f"There is no {subject} {key!r}.", self.default_code)
+        super().__init__(f"There is no {subject} {key!r}.")
 
 
-class AlreadyExistsError(APIException):
+class AlreadyExistsError(FlagError):
     """A row with this key exists already."""
 
     status_code = 409
-    default_code = "already-exists"
+    code = "already-exists"
 
     def __init__(self, subject: str, key: str) -> None:
-        super().__init__(f"A {subject} {key!r} exists already. Choose another key, or change it.", self.default_code)
+        super().__init__(f"A {subject} {key!r} exists already. Choose another key, or change it.")
 
 
-class VersionConflictError(APIException):
+class VersionConflictError(FlagError):
     """The flag changed since the caller read it."""
 
     status_code = 412
-    default_code = "version-conflict"
+    code = "version-conflict"
 
     def __init__(self, key: str, version: int) -> None:
         super().__init__(
-            f"{key} was changed meanwhile: it now has version {version}. Read it again and repeat the change.",
-            self.default_code,
+            f"{key} was changed meanwhile: it now has version {version}. Read it again and repeat the change."
         )
 
 
-class ChangedMeanwhileError(APIException):
+class ChangedMeanwhileError(FlagError):
     """The object changed since the form with the change was opened."""
 
     status_code = 412
-    default_code = "version-conflict"
+    code = "version-conflict"
 
     def __init__(self, key: str) -> None:
         super().__init__(
             f"{key} was changed after this page was opened. Nothing was saved. "
-            "Open the page again, and repeat the change.",
-            self.default_code,
+            "Open the page again, and repeat the change."
         )
 
 
-class RefusedError(APIException):
+class RefusedError(FlagError):
     """The action is not possible in the current state; the message gives the reason."""
 
     status_code = 409
-    default_code = "refused"
 
 
-class ForbiddenError(APIException):
+class ForbiddenError(FlagError):
     """The user lacks the permission."""
 
     status_code = 403
-    default_code = "permission-denied"
+    code = "permission-denied"
 
 
 def error_lines(detail: Any, place: str = "") -> list[str]:
     """Return each validation error as one line with its field."""
     if isinstance(detail, Mapping):
         return [line for name, inner in detail.items() for line in error_lines(inner, f"{place} {name}".strip())]
-    if isinstance(detail, list):
+    if isinstance(detail, list | tuple):
         return [line for inner in detail for line in error_lines(inner, place)]
     return [f"{place}: {detail}" if place else str(detail)]

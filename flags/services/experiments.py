@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from rest_framework.exceptions import ValidationError
-
 from flags.experiments.documents import ACTIVE_STATES, State, experiment_document
 from flags.models import ChangeSubject, Experiment, PendingChange
-from flags.services.change import Actor, apply_change, flag_transaction
-from flags.services.errors import RefusedError, UnknownKeyError
+from flags.services.change import apply_change
+from flags.services.errors import InvalidChangeError, RefusedError, UnknownKeyError
+from flags.services.record import Actor, flag_transaction
 
 Outcome = Experiment | PendingChange
 
@@ -57,12 +56,12 @@ def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: d
 
 @flag_transaction
 def begin_phase(*, key: str, weights: Mapping[str, float], actor: Actor, why: str, now: datetime) -> Outcome:
-    """Start a new phase with these weights (variant key to weight) and a new seed. Raises `ValidationError`."""
+    """Start a new phase with these weights (variant key to weight) and a new seed. Raises `InvalidChangeError`."""
     row = require_experiment_state(key, *ACTIVE_STATES)
     document = experiment_document(row)
     keys = {arm["key"] for arm in document["variants"]}
     if set(weights) != keys:
-        raise ValidationError({"weights": [f"Give a weight for each of {', '.join(sorted(keys))}."]})
+        raise InvalidChangeError({"weights": [f"Give a weight for each of {', '.join(sorted(keys))}."]})
     variants = [arm | {"weight": float(weights[arm["key"]])} for arm in document["variants"]]
     return apply_step(key, "phase_started", actor, why, now, variants=variants, phase=document["phase"] + 1)
 

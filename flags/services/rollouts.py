@@ -19,9 +19,10 @@ from django.db import DatabaseError
 from flags import gauges
 from flags.documents import format_timestamp, guardrail_variants, plan_document
 from flags.models import ChangeSubject, FlagChange, Guardrail, PendingChange, RolloutPlan
-from flags.services.change import Actor, apply_change, flag_transaction
+from flags.services.change import apply_change
 from flags.services.errors import RefusedError, UnknownKeyError
 from flags.services.kill import kill_flag
+from flags.services.record import Actor, flag_transaction
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 from django.db import transaction
-from rest_framework.exceptions import APIException, ValidationError
 
 from flags.documents import Document, flag_document, plan_document, segment_document
 from flags.models import ChangeSubject, Flag, PendingChange, RolloutPlan, Segment
-from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change, check_key, flag_transaction
+from flags.services.change import SUBJECT_HANDLERS, apply_change
+from flags.services.errors import FlagError, InvalidChangeError
+from flags.services.record import Actor, check_key, flag_transaction
 from flags.written_values import ambiguity
 from values.numbers import JSON_NUMBER
 from values.problems import quote_value
@@ -138,7 +139,7 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
     Create or change the objects in the YAML, all or none. Objects that it does not contain stay as they are.
 
     All or none, because the objects depend on each other: if a segment is refused, a flag of the same file would go to
-    the units of the old segment. *dry_run* returns the outcomes without saving. Raises `ValidationError` with the
+    the units of the old segment. *dry_run* returns the outcomes without saving. Raises `InvalidChangeError` with the
     errors of each object by place, such as flags/dark_mode, also for a change that the user may not make in the admin.
     """
     content = parse_yaml(text)
@@ -155,40 +156,44 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
             places.add(place)
             try:
                 outcomes.append(import_document(subject, document, actor, why, now))
-            except APIException as error:
+            except FlagError as error:
                 errors[place] = error.detail
     if errors:
-        raise ValidationError(errors)
+        raise InvalidChangeError(errors)
     if dry_run:
         transaction.set_rollback(True)
     return outcomes
 
 
 def parse_yaml(text: str) -> dict[str, Any]:
-    """Return the YAML as a mapping of lists. Raises `ValidationError`."""
+    """Return the YAML as a mapping of lists. Raises `InvalidChangeError`."""
     if len(text) > MAX_YAML_LENGTH:
-        raise ValidationError({"text": [f"The YAML has {len(text):,} characters. Give at most {MAX_YAML_LENGTH:,}."]})
+        raise InvalidChangeError(
+            {"text": [f"The YAML has {len(text):,} characters. Give at most {MAX_YAML_LENGTH:,}."]}
+        )
     try:
         content = yaml.load(text, PlainLoader)
     except yaml.YAMLError as error:
-        raise ValidationError({"text": [f"Invalid YAML: {error}"]}) from error
+        raise InvalidChangeError({"text": [f"Invalid YAML: {error}"]}) from error
     except RecursionError as error:
-        raise ValidationError({"text": ["Invalid YAML: nested too deeply."]}) from error
+        raise InvalidChangeError({"text": ["Invalid YAML: nested too deeply."]}) from error
     except ValueError as error:  # a number with thousands of digits, a date that does not exist
-        raise ValidationError({"text": [f"Invalid YAML: {error}"]}) from error
+        raise InvalidChangeError({"text": [f"Invalid YAML: {error}"]}) from error
     if (
         not isinstance(content, dict)
         or set(content) - set(SECTIONS)
         or not all(isinstance(rows, list) for rows in content.values())
     ):
-        raise ValidationError({"text": [f"Give an object with lists under {', '.join(SECTIONS)}, and nothing else."]})
+        raise InvalidChangeError(
+            {"text": [f"Give an object with lists under {', '.join(SECTIONS)}, and nothing else."]}
+        )
     return content
 
 
 def import_document(subject: ChangeSubject, document: Document, actor: Actor, why: str, now: datetime) -> ImportOutcome:
     """Create or change one object."""
     if not isinstance(document, Mapping) or not isinstance(document.get("key"), str):
-        raise ValidationError({"key": ["Give an object with a key."]})
+        raise InvalidChangeError({"key": ["Give an object with a key."]})
     key, model = document["key"], SUBJECT_HANDLERS[subject].model
     check_key(key)
     is_new = not model.objects.filter(key=key).exists()
@@ -197,7 +202,7 @@ def import_document(subject: ChangeSubject, document: Document, actor: Actor, wh
     )
     permission = f"flags.{'add' if is_new else 'change'}_{model._meta.model_name}"
     if record is not None and actor.user is not None and not actor.user.has_perm(permission):
-        raise ValidationError({"key": [f"Your roles do not include the permission {permission}."]})
+        raise InvalidChangeError({"key": [f"Your roles do not include the permission {permission}."]})
     is_pending = isinstance(record, PendingChange)
     if is_pending:
         outcome = "pending approval"

@@ -9,10 +9,11 @@ from django.db import InterfaceError, OperationalError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from drf_standardized_errors.types import Error, ErrorResponse
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.response import Response
 
 from access.problems import CONTENT_TYPE, problem_body
+from flags.services.errors import FlagError, InvalidChangeError
 from monitoring.transactions import is_write_conflict
 from recommendations.api.problems import Problem, body_too_large_problem, build_error_items
 from recommendations.services.errors import ServiceError
@@ -25,6 +26,10 @@ def convert_to_problem(error: Exception) -> Exception:
     if isinstance(error, ServiceError):
         pointer = getattr(error, "pointer", "")
         return Problem(str(error), status=error.status, code=error.code, pointer=pointer)
+    if isinstance(error, InvalidChangeError):
+        return ValidationError(error.detail)
+    if isinstance(error, FlagError):
+        return Problem(str(error), status=error.status_code, code=error.code)
     if isinstance(error, RequestDataTooBig):
         return body_too_large_problem()
     if isinstance(error, SuspiciousOperation):

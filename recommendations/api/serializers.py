@@ -24,8 +24,8 @@ from recommendations.services.content.importing.fields import (
 from recommendations.services.members import follow_requests
 from recommendations.services.members.interactions import MAX_INTERACTIONS
 from recommendations.services.serving.recommend import FEEDS
+from values.limits import MAX_ID
 from values.types import (
-    MAX_ID,
     MAX_LIST,
     MAX_PREFERENCES,
     Boolean,

@@ -7,14 +7,14 @@ module never opens a connection.
 """
 
 import functools
-import importlib.metadata
+import hashlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 from tokenizers import Tokenizer
 
 from recommendations.contracts import Float32Array
@@ -22,7 +22,13 @@ from recommendations.embedders.normalization import embed_nonempty
 
 WEIGHTS = "weights/l2_supercat_256.safetensors"
 TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
-NAME = f"wordllama-l2-supercat-256@{importlib.metadata.version('wordllama')}"
+SHA_256 = {
+    WEIGHTS: "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
+    TOKENIZER: "bf467c9e0f536bda271283c6ef85eb1a943e3196b621c8a912d64953b205df83",
+}
+"""The hashes of the files, without white space at their ends: releases of the package differ by a line break."""
+NAME = f"wordllama-l2-supercat-256@{SHA_256[WEIGHTS][:8]}"
+"""The weights decide the vectors, and not the release of the package that has them."""
 BATCH_TEXTS = 256
 """Texts tokenized in one batch. Changes the speed, never the vectors."""
 
@@ -58,12 +64,23 @@ def mean_token_vectors(texts: Sequence[str]) -> Float32Array:
 
 @functools.cache
 def load_model_files() -> tuple[Float32Array, Tokenizer]:
-    """Return the token vectors (32000, 256) and the tokenizer. Loaded once per process."""
-    tokenizer = Tokenizer.from_file(str(model_file(TOKENIZER)))
+    """Return the token vectors (32000, 256) and the tokenizer. Loaded once per process. Raises `ModelFileError`."""
+    tokenizer = Tokenizer.from_buffer(read_model_file(TOKENIZER))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    weights = load_file(model_file(WEIGHTS))["embedding.weight"]
+    weights = load(read_model_file(WEIGHTS))["embedding.weight"]
     return weights.astype(np.float32), tokenizer
+
+
+def read_model_file(name: str) -> bytes:
+    """Return the content of a file of the model. Raises `ModelFileError` if it is missing or not the expected one."""
+    content = model_file(name).read_bytes()
+    if hashlib.sha256(content.strip()).hexdigest() != SHA_256[name]:
+        raise ModelFileError(
+            f"The text model's file {name} in the installed wordllama package is another one than the service was "
+            "tested with. Reinstall the pinned requirements (pip install -r requirements.txt)."
+        )
+    return content
 
 
 def model_file(name: str) -> Path:

@@ -7,8 +7,7 @@ from django.db import models
 from recommendations.contracts import FeedbackTarget, InteractionKind, Sender
 from recommendations.models.members import Member
 from recommendations.models.posts import Post
-from values.slugs import MAX_SLUG
-from values.types import MAX_ID
+from values.limits import MAX_ID, MAX_SLUG
 
 
 def sender_field() -> models.CharField[str, str]:

@@ -7,8 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from recommendations.contracts import Sensitivity
-from values.slugs import MAX_SLUG
-from values.types import MAX_ID
+from values.limits import MAX_ID, MAX_SLUG
 
 
 def is_personalized_by_default() -> bool:

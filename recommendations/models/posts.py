@@ -7,9 +7,7 @@ from django.db import models
 
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.models.members import Member
-from values.languages import MAX_LANGUAGE
-from values.slugs import MAX_SLUG
-from values.types import MAX_ID, MAX_MODEL
+from values.limits import MAX_ID, MAX_LANGUAGE, MAX_MODEL, MAX_SLUG
 
 
 class Post(models.Model):

@@ -49,7 +49,7 @@ from redis import RedisError
 
 from access.masks import mask_identity
 from monitoring import metrics
-from monitoring.extensions import Extensions
+from monitoring.extensions import extensions_of
 from monitoring.task_metrics import read_oldest_due_times
 from monitoring.transactions import write_transaction
 from recommendations import task_queue
@@ -136,7 +136,7 @@ class JobCancelledError(Exception):
     """Raised by the function that processes a chunk, to end it: its job was cancelled, or the claim was lost."""
 
 
-extensions = Extensions()
+extensions = extensions_of(__name__)
 KINDS: dict[str, JobKind] = {}
 
 KIND_NAMES: tuple[str, ...] = tuple(Job.Kind.values)

@@ -4,19 +4,29 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
+from monitoring.extensions import _by_module
 from tests.servers import ROOT, shared_database_url
 
 PAGES = {"drf_spectacular.openapi", "graphql", "strawberry", "rest_framework.views", "unfold.admin"}
+SERVERS = {"celery", "kombu", "redis"}
+"""The clients of Redis and of Celery's broker."""
+FLAG_CHANGES = {"growthbook", "openfeature", "rest_framework.serializers", "drf_spectacular.plumbing", "langcodes"}
+"""What evaluates and validates flags."""
+LOGS = {"structlog"}
+"""What formats log lines: these commands write none."""
 PIPELINE = {"qdrant_client.http", "recommendations.pipeline", "recommendations.services.wiring", "scipy", "wasmtime"}
 
 MAY_NOT_LOAD = {
-    "flag list": PAGES | PIPELINE,
-    "flag kill no-such-flag --why test": PAGES | PIPELINE,
-    "key list": PAGES | PIPELINE,
-    "print_settings": PAGES | PIPELINE,
+    "flag list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "flag kill no-such-flag --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "flag kill approve_models --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "flag show approve_models": PAGES | PIPELINE | SERVERS,
+    "key list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "print_settings": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
     "maintain": PAGES | {"qdrant_client.http", "scipy"},
 }
 
@@ -41,3 +51,17 @@ def test_a_command_loads_only_what_it_needs(command, transactional_db):
     loaded = set(json.loads(process.stdout))
     assert "django" in loaded
     assert loaded & MAY_NOT_LOAD[command] == set()
+
+
+def test_every_registry_that_an_app_names_exists():
+    """An app names the module of a registry without importing it: a misspelled name would be a registry of its own."""
+    for name, extensions in _by_module.items():
+        module = import_module(name)
+        assert extensions in (getattr(module, "extensions", None), getattr(module, "long_running", None)), name
+
+
+def test_no_module_uses_celerys_current_app():
+    """In a command it is an app without settings, until something has loaded the project's (`celery_app`)."""
+    packages = ("access", "flags", "monitoring", "recommendations", "recsys_project")
+    sources = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    assert [str(path) for path in sources if "import current_app" in path.read_text()] == []

@@ -17,7 +17,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from access import keys
 from flags.models import Flag, FlagChange
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from recommendations.models import Interaction, Member, Post
 from recommendations.services import work

@@ -9,7 +9,8 @@ from playwright.sync_api import expect
 from flags import snapshot
 from flags.analysis import interim_analysis
 from flags.models import Exposure, Flag, FlagChange
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from tests import factories
 

@@ -8,8 +8,8 @@ from rest_framework import serializers
 
 from access.typed_fields import StrictSerializer, TypedField
 from access.views import NO_INPUTS
-from flags.documents import FlagDocument, RolloutPlanDocument, SegmentDocument
 from flags.experiments.documents import ExperimentDocument
+from flags.serializers import FlagDocument, RolloutPlanDocument, SegmentDocument
 from recommendations.admin import typed_forms
 from recommendations.api import serializers as api
 from recommendations.models import Interaction, Member, NegativeFeedback, Post, PostEmbedding, RegionStats, Undo

@@ -16,7 +16,8 @@ from django.urls import reverse
 from access.models import ApiKey, UsageAlert
 from flags.models import Flag, Holdout
 from flags.services import rollouts
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from monitoring.csv_lines import csv_line
 from monitoring.models import Alert, MaintenanceRun, MaintenanceTask

@@ -25,7 +25,6 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection, models, transaction
 from django.test import Client
 from psycopg.types.json import Json
-from rest_framework.exceptions import APIException
 
 from access import keys, usage
 from access.models import ApiKey, UsageAlert
@@ -33,8 +32,10 @@ from flags.experiments.privacy import erase_unit_exposures
 from flags.experiments.rules import ExposedVariant
 from flags.models import ChangeSubject, ExperimentPhase, PayloadVersion, PendingChange
 from flags.services import approve, experiments, kill, rollouts
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
 from flags.services.erasure import erase_unit_from_segments
+from flags.services.errors import FlagError
+from flags.services.record import Actor
 from monitoring import alertmanager, alerts, maintenance, notices
 from monitoring.models import Alert, AlertRule, MaintenanceRun, Notice
 from recommendations import task_queue
@@ -655,7 +656,7 @@ def run_writer(name: str) -> str:
     """Run a writer. Return "done", or the refusal with its type."""
     try:
         WRITERS[name]()
-    except (ServiceError, APIException, Member.DoesNotExist, PendingChange.DoesNotExist) as error:
+    except (ServiceError, FlagError, Member.DoesNotExist, PendingChange.DoesNotExist) as error:
         return type(error).__name__
     return "done"
 

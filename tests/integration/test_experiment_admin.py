@@ -16,7 +16,7 @@ from flags.analysis import interim_analysis
 from flags.experiments import metric_sources, plots, report
 from flags.models import ChangeSubject, Experiment, FlagChange, Metric
 from flags.services import experiments
-from flags.services.change import Actor
+from flags.services.record import Actor
 from monitoring.clock import now
 from tests import factories
 from tests.admin_forms import submit_page

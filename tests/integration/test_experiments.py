@@ -10,7 +10,6 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
-from rest_framework.exceptions import ValidationError
 
 from flags import rollout, snapshot
 from flags.experiments.exposures import UnitExposure, record_exposures
@@ -26,9 +25,10 @@ from flags.models import (
     PendingChange,
 )
 from flags.services import approve, experiments
-from flags.services.change import Actor, apply_change
-from flags.services.errors import RefusedError, UnknownKeyError
+from flags.services.change import apply_change
+from flags.services.errors import InvalidChangeError, RefusedError, UnknownKeyError
 from flags.services.evaluate import evaluate
+from flags.services.record import Actor
 from recommendations.services import wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.query import WASM_ASSIGNMENT, assign_engine
@@ -113,7 +113,7 @@ def test_the_assignment_is_frozen_while_an_experiment_runs():
 )
 def test_an_incomplete_draft_does_not_start(patch, field):
     factories.experiment(FLAG, started=False, **patch)
-    with pytest.raises(ValidationError) as error:
+    with pytest.raises(InvalidChangeError) as error:
         experiments.start(key="trial", **CHANGE_ARGUMENTS)
     assert field in error.value.detail
     assert Experiment.objects.get(key="trial").state == "draft"
@@ -144,7 +144,7 @@ def test_an_incomplete_draft_does_not_start(patch, field):
     ],
 )
 def test_an_invalid_draft_is_refused_with_its_field(patch, field):
-    with pytest.raises(ValidationError) as error:
+    with pytest.raises(InvalidChangeError) as error:
         factories.experiment(FLAG, started=False, **patch)
     assert set(error.value.detail) == {field}
 
@@ -152,7 +152,7 @@ def test_an_invalid_draft_is_refused_with_its_field(patch, field):
 def test_an_experiment_on_an_archived_flag_does_not_start():
     factories.experiment(FLAG, started=False)
     factories.flag(FLAG, is_archived=True)
-    with pytest.raises(ValidationError, match=f"{FLAG} is archived"):
+    with pytest.raises(InvalidChangeError, match=f"{FLAG} is archived"):
         experiments.start(key="trial", **CHANGE_ARGUMENTS)
     assert Experiment.objects.get(key="trial").state == "draft"
 
@@ -162,12 +162,12 @@ def test_only_one_experiment_runs_on_a_flag_unless_they_share_a_group():
     ExclusionGroup.objects.create(key="ranking")
     factories.experiment(FLAG)
     factories.experiment(FLAG, "second", started=False, group="ranking", slot_to=40)
-    with pytest.raises(ValidationError, match="trial runs on"):
+    with pytest.raises(InvalidChangeError, match="trial runs on"):
         experiments.start(key="second", **CHANGE_ARGUMENTS)
     experiments.finish(key="trial", decision="", **CHANGE_ARGUMENTS)
     experiments.start(key="second", **CHANGE_ARGUMENTS)
     factories.experiment(FLAG, "third", started=False, group="ranking", slot_from=30)
-    with pytest.raises(ValidationError, match="overlaps with second, which has 0 to 40 % of the group"):
+    with pytest.raises(InvalidChangeError, match="overlaps with second, which has 0 to 40 % of the group"):
         experiments.start(key="third", **CHANGE_ARGUMENTS)
     save_experiment("third", slot_from=40)
     experiments.start(key="third", **CHANGE_ARGUMENTS)
@@ -229,7 +229,7 @@ def test_exposed_units_keep_their_variant_in_a_new_phase():
     assert abs(reassigned["treatment"] / 1700 - 0.9) < 0.04
     answer = evaluate(key=FLAG, unit_id=UNITS[0])
     assert answer.variant == first[UNITS[0]] and answer.exposed_variant is None
-    with pytest.raises(ValidationError, match="control, treatment"):
+    with pytest.raises(InvalidChangeError, match="control, treatment"):
         experiments.begin_phase(key="trial", weights={"control": 1}, **CHANGE_ARGUMENTS)
 
 
@@ -282,7 +282,7 @@ def test_steps_that_the_state_does_not_allow_are_refused():
     factories.experiment(FLAG)
     with pytest.raises(RefusedError, match=r"trial is running\. This step needs an experiment that is draft"):
         experiments.start(key="trial", **CHANGE_ARGUMENTS)
-    with pytest.raises(ValidationError, match="no variant"):
+    with pytest.raises(InvalidChangeError, match="no variant"):
         experiments.finish(key="trial", decision="nobody", **CHANGE_ARGUMENTS)
     with pytest.raises(UnknownKeyError):
         experiments.pause(key="nothing", **CHANGE_ARGUMENTS)

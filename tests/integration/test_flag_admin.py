@@ -10,7 +10,8 @@ from flags import snapshot
 from flags.admin.flags import FlagAdmin
 from flags.models import Experiment, Flag, FlagChange, PendingChange, RolloutPlan, Segment
 from flags.services import transfer
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from tests import factories
 from tests.admin_forms import submit_page

@@ -20,7 +20,8 @@ from flags import snapshot
 from flags.api import views
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan
 from flags.services import transfer
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from tests import factories
 

@@ -7,18 +7,19 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import DatabaseError, connection
-from rest_framework.exceptions import ValidationError
 
 from flags import attributes, gauges, snapshot
 from flags.attributes import Attribute, AttributeType
+from flags.differences import find_differences
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment
 from flags.services import approve, erasure, rollouts, transfer
-from flags.services.change import Actor, apply_change
-from flags.services.errors import ForbiddenError, RefusedError, UnknownKeyError
+from flags.services.change import apply_change
+from flags.services.errors import ForbiddenError, InvalidChangeError, RefusedError, UnknownKeyError
 from flags.services.evaluate import evaluate
 from flags.services.explain import explain
-from flags.services.history import find_differences, restore_change
+from flags.services.history import restore_change
 from flags.services.kill import kill_flag
+from flags.services.record import Actor
 from flags.services.stale_flags import find_stale_flags
 from recommendations.contracts import ENGINE_FLAG
 from tests import factories
@@ -242,7 +243,7 @@ def test_an_invalid_segment_or_plan_is_refused(subject, patch, message):
     factories.flag("archived", is_archived=True)
     valid = {"phases": [{"percentage": 5}, {"percentage": 50}]}
     document = {"conditions": [{"attribute": "a"} | patch]} if subject == "segment" else valid | patch
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(InvalidChangeError, match=message):
         apply_change(subject=subject, key="x", patch=document, actor=TEST, why="x", now=NOW, create=True)
     assert not FlagChange.objects.filter(key="x").exists()
 
@@ -281,7 +282,7 @@ def test_exported_yaml_can_be_imported():
     ],
 )
 def test_yaml_with_an_error_changes_nothing(text, place):
-    with pytest.raises(ValidationError) as error:
+    with pytest.raises(InvalidChangeError) as error:
         transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
     assert place in error.value.detail
     assert not Flag.objects.filter(key__in=["x", "y", "ok"]).exists()
@@ -292,7 +293,7 @@ def test_a_refused_import_names_every_bad_object_and_keeps_the_good_ones_out():
     segments: [{key: good}, {key: bad, match: some}, 5]
     flags: [{key: ok, rules: [{segment: good}]}, {key: ok}, {key: y, rules: [{segment: bad}]}, {key: z, size: 1}]
     """
-    with pytest.raises(ValidationError) as error:
+    with pytest.raises(InvalidChangeError) as error:
         transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
     assert set(error.value.detail) == {"segments/bad", "segments/2", "flags/ok (item 2)", "flags/y", "flags/z"}
     assert not Segment.objects.exists() and not Flag.objects.filter(key__in=["ok", "y", "z"]).exists()
@@ -301,7 +302,7 @@ def test_a_refused_import_names_every_bad_object_and_keeps_the_good_ones_out():
 @pytest.mark.parametrize("word", ["1.10", "010", "0x1F", "1_000", "1:30", "1e5", ".5", "+1", ".inf", "no", "On", "YES"])
 def test_a_word_that_yaml_readers_understand_differently_is_refused(word):
     text = f"segments:\n- key: s\n  conditions: [{{attribute: region, values: [{word}]}}]"
-    with pytest.raises(ValidationError, match=f"Line 3: '{re.escape(word)}' has two meanings"):
+    with pytest.raises(InvalidChangeError, match=f"Line 3: '{re.escape(word)}' has two meanings"):
         transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
     transfer.import_yaml(text=text.replace(word, f"'{word}'"), actor=TEST, why="x", now=NOW)
     assert Segment.objects.get(key="s").conditions.get().values == [word]
@@ -498,5 +499,5 @@ def test_a_guardrail_of_the_engine_flag_watches_a_variant_of_feeds():
 
 def test_a_guardrail_of_another_flag_cannot_watch_a_variant_of_feeds():
     factories.flag("f")
-    with pytest.raises(ValidationError, match="has no variant 'wasm_conservative'"):
+    with pytest.raises(InvalidChangeError, match="has no variant 'wasm_conservative'"):
         add_plan_that_watches("f", "wasm_conservative")

@@ -7,14 +7,16 @@ import pytest
 import yaml
 from django.core.management import call_command
 from django.urls import reverse
-from rest_framework.exceptions import ValidationError
 
 from flags import snapshot
+from flags.differences import find_differences
 from flags.documents import flag_document, segment_document
 from flags.models import Flag, FlagChange, Segment
 from flags.services import transfer
-from flags.services.change import Actor, apply_change, to_json
-from flags.services.history import find_differences, restore_change
+from flags.services.change import apply_change
+from flags.services.errors import InvalidChangeError
+from flags.services.history import restore_change
+from flags.services.record import Actor, to_json
 from monitoring.clock import now
 from tests import factories
 from tests.inputs.awkward_values import LABELS, REFUSED
@@ -217,7 +219,7 @@ def test_a_number_that_a_client_cannot_read_is_refused(place, value):
         "condition": {"conditions": [{"attribute": "a", "operator": "above", "values": [value]}]},
         "JSON": {"kind": "json"} | {name: [{"a": value}] for name in values},
     }
-    with pytest.raises(ValidationError, match="beyond the whole numbers of 64 bits"):
+    with pytest.raises(InvalidChangeError, match="beyond the whole numbers of 64 bits"):
         create("segment" if place == "condition" else "flag", "f", **patches[place])
 
 
@@ -227,7 +229,7 @@ def test_a_key_that_is_no_name_is_refused(client, entry_point, key):
     client.force_login(factories.staff("Releaser"))
     if entry_point == "YAML":
         text = f"flags: [{{key: {json.dumps(key)}}}]"
-        with pytest.raises(ValidationError):
+        with pytest.raises(InvalidChangeError):
             transfer.import_yaml(text=text, actor=TEST, why="x", now=now())
         return
     body = json.dumps({"key": key, "why": "x"})
@@ -238,7 +240,7 @@ def test_a_key_that_is_no_name_is_refused(client, entry_point, key):
 @pytest.mark.parametrize("config", [{"a": 10**400}, {"a": ["\0"]}, {"a\0": 1}, {"a": float("inf")}, {"\ud800": 1}])
 def test_the_settings_of_a_variant_are_json_that_can_be_stored(config):
     factories.flag("f")
-    with pytest.raises(ValidationError, match="The value contains"):
+    with pytest.raises(InvalidChangeError, match="The value contains"):
         factories.experiment("f", variants=[{"key": "control", "value": True, "config": config}])
 
 

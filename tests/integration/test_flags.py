@@ -14,7 +14,6 @@ from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import Reason
 from prometheus_client import REGISTRY
-from rest_framework.exceptions import ValidationError
 
 from flags import attributes, hooks, payload, provider, snapshot
 from flags.attributes import Attribute, AttributeType
@@ -46,10 +45,11 @@ from flags.models import (
 from flags.models.append_only import AppendOnlyError
 from flags.models.guarded import GuardedModel, UnrecordedChangeError, allow_guarded_writes
 from flags.services import experiments
-from flags.services.change import Actor, apply_change
-from flags.services.errors import AlreadyExistsError, UnknownKeyError, VersionConflictError
+from flags.services.change import apply_change
+from flags.services.errors import AlreadyExistsError, InvalidChangeError, UnknownKeyError, VersionConflictError
 from flags.services.evaluate import evaluate, evaluate_all_details
 from flags.services.explain import explain
+from flags.services.record import Actor
 from flags.snapshot import FlagSnapshot
 from recommendations.services.serving.query import assign_engine
 from tests import factories
@@ -208,7 +208,7 @@ def test_a_prerequisite_must_have_its_value():
     assert units_with_flag("f") == units_with_flag("base")
     change_flag("base", is_enabled=False)
     assert units_with_flag("f") == set()
-    with pytest.raises(ValidationError, match="itself"):
+    with pytest.raises(InvalidChangeError, match="itself"):
         change_flag("base", prerequisites=[{"flag": "f"}])
 
 
@@ -221,7 +221,7 @@ def test_two_prerequisites_may_require_the_same_flag():
     create_flag("f", prerequisites=[{"flag": "left"}, {"flag": "right"}])
     assert snapshot.flag_snapshot.current().flags["f"].attributes == {"age"}
     assert flag_value("unit-1", age=18) is True and flag_value("unit-1", age=17) is False
-    with pytest.raises(ValidationError, match="only once"):
+    with pytest.raises(InvalidChangeError, match="only once"):
         change_flag("f", prerequisites=[{"flag": "left"}, {"flag": "left"}])
 
 
@@ -314,7 +314,7 @@ def test_a_change_is_recorded_with_actor_reason_before_and_after(ann):
 
 def test_a_change_without_a_reason_is_refused():
     create_flag()
-    with pytest.raises(ValidationError, match="Give a reason"):
+    with pytest.raises(InvalidChangeError, match="Give a reason"):
         apply_change(key="f", patch={"is_enabled": False}, actor=TEST, why=" ", now=NOW)
 
 
@@ -341,7 +341,7 @@ def test_a_change_without_a_reason_is_refused():
 def test_an_invalid_value_is_refused_with_its_field_and_changes_nothing(patch, field):
     create_flag()
     before = payload.load_payload((), NOW).compiled.digest
-    with pytest.raises(ValidationError) as error:
+    with pytest.raises(InvalidChangeError) as error:
         apply_change(key="f", patch=patch, actor=TEST, why="a test", now=NOW)
     assert field in error.value.detail
     assert payload.load_payload((), NOW).compiled.digest == before

@@ -20,7 +20,7 @@ from flags.experiments.request_analysis import QUEUE, request_interim_analysis
 from flags.models import Experiment, ExperimentResult, Exposure, InterimAnalysis, Metric
 from flags.models.append_only import AppendOnlyError
 from flags.services import experiments
-from flags.services.change import Actor
+from flags.services.record import Actor
 from flags.services.weekly_digest import build_weekly_digest
 from monitoring.models import MaintenanceRun
 from recommendations.models import Interaction, Member, Post

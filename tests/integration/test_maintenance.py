@@ -35,9 +35,7 @@ def maintain(minutes=0.0, name="tidy", **options):
 
 
 def test_the_schedule_has_exactly_the_registered_tasks():
-    entries = [
-        entry for entry in settings.CELERY_BEAT_SCHEDULE.values() if entry["task"] == maintenance.RUN_MAINTENANCE_TASK
-    ]
+    entries = [entry for entry in settings.BEAT_SCHEDULE.values() if entry["task"] == maintenance.RUN_MAINTENANCE_TASK]
     assert {entry["kwargs"]["name"] for entry in entries} == set(maintenance.maintenance_task_names())
 
 

@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 
 from flags.models import Exposure
 from flags.services import experiments
-from flags.services.change import Actor
+from flags.services.record import Actor
 from monitoring.maintenance import MaintenanceResult, run_maintenance_task
 from recommendations.models import (
     EmbeddingModel,

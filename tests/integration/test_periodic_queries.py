@@ -134,7 +134,7 @@ def find_scan_nodes(node) -> Iterator[str]:
 
 def frequent_tasks():
     """Return the names of the scheduled entries that run at least hourly, and of the nightly retention."""
-    entries = settings.CELERY_BEAT_SCHEDULE.items()
+    entries = settings.BEAT_SCHEDULE.items()
     return {
         name: entry
         for name, entry in entries
@@ -144,7 +144,7 @@ def frequent_tasks():
 
 
 def is_frequent(schedule) -> bool:
-    return schedule <= timedelta(hours=1) if isinstance(schedule, timedelta) else len(schedule.hour) == 24
+    return schedule <= timedelta(hours=1) if isinstance(schedule, timedelta) else schedule.hour == "*"
 
 
 def test_no_periodic_task_reads_a_whole_table(rows, monkeypatch):

@@ -18,7 +18,8 @@ from access import keys
 from access.permissions import staff_permission
 from access.scopes import Scope, single_scope
 from flags.models import FlagChange, PendingChange, RolloutPlan, Segment
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from recommendations import roles
 from recommendations.api.jobs import KIND_PERMISSIONS

@@ -12,7 +12,8 @@ from django.core.management import call_command
 from flags import snapshot
 from flags.models import Flag, FlagChange, RolloutPlan
 from flags.services import rollouts
-from flags.services.change import Actor, apply_change
+from flags.services.change import apply_change
+from flags.services.record import Actor
 from monitoring.clock import now
 from recommendations.models import FeedRequest
 from recommendations.services import wiring

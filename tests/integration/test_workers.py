@@ -43,7 +43,7 @@ def reasons(now=NOW):
 
 
 def test_every_scheduled_queue_has_a_canary():
-    used = {entry["options"]["queue"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    used = {entry["options"]["queue"] for entry in settings.BEAT_SCHEDULE.values()}
     assert used <= set(workers.canary_queues())
 
 

@@ -21,6 +21,7 @@ from recsys_project.environment import Environment, read_environment
 from recsys_project.stack import commands
 from recsys_project.stack.redis import find_binary
 from recsys_project.stack.state import StackState
+from tests.redis_servers import PRIMARY, make_certificates, sentinel, server
 from tests.servers import free_port, is_redis_up, run_process, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,6 +204,38 @@ def test_a_redis_server_accepts_its_options_and_requires_the_password(name, tmp_
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": policy}
         with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
             client.ping()
+
+
+def test_a_health_check_finds_the_broker_by_a_sentinel_and_over_tls(tmp_path):
+    certificates = make_certificates(tmp_path)
+    key = f"{settings.REDBEAT_KEY_PREFIX}:lock"
+    words = [sys.executable, "deploy/check_heartbeat.py", "beat"]
+    (tmp_path / "secrets").mkdir()
+    options = {"password": "of-the-server", "certificates": certificates}  # pragma: allowlist secret
+    with (
+        server(tmp_path / "server", "--save", "", **options) as (_, port),
+        sentinel(
+            tmp_path / "sentinel",
+            port,
+            password="of-the-sentinel",  # pragma: allowlist secret
+            primary_password="of-the-server",  # pragma: allowlist secret
+            certificates=certificates,
+        ) as sentinel_port,
+        redis.Redis("127.0.0.1", port, password="of-the-server", ssl=True, **certificates.client_options) as broker,
+    ):
+        (tmp_path / "secrets" / "redis_url").write_text(f"rediss://:of-the-server@{PRIMARY}/0\n")
+        (tmp_path / "secrets" / "redis_sentinel_password").write_text("of-the-sentinel\n")
+        env = os.environ | {
+            "REDIS_URL": "",
+            "SECRETS_DIR": str(tmp_path / "secrets"),
+            "REDIS_SENTINELS": f"127.0.0.1:{sentinel_port}",
+            "REDIS_CA_FILE": str(certificates.authority),
+            "REDIS_CERTIFICATE_FILE": str(certificates.certificate),
+            "REDIS_KEY_FILE": str(certificates.key),
+        }
+        assert subprocess.run(words, env=env, cwd=ROOT, check=False).returncode == 1
+        broker.set(key, "alive", ex=30)
+        assert subprocess.run(words, env=env, cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "worker-analysis", "worker-training", "beat"])

@@ -72,6 +72,26 @@ def test_sizes_are_read_from_the_environment(monkeypatch):
             "DATABASE_URL: must start with sqlite:// or postgresql://",
         ),
         (
+            {"REDIS_SENTINELS": "sentinel-1:26379, sentinel-2"},
+            "REDIS_SENTINELS: give HOST:PORT for each sentinel, such as sentinel-1:26379 "
+            "(got 'sentinel-1:26379, sentinel-2')",
+        ),
+        ({"REDIS_URL": "sentinel://a:1/0"}, "REDIS_URL: must start with redis://, rediss:// or unix://"),
+        (
+            {"REDIS_SENTINELS": "a:1", "REDIS_URL": "unix:///run/redis.sock"},
+            "REDIS_SENTINELS needs the name of a primary as the host in REDIS_URL and CACHE_REDIS_URL",
+        ),
+        ({"REDIS_CA_FILE": "/no/file"}, "REDIS_CA_FILE: cannot be read (got '/no/file')"),
+        (
+            {"REDIS_KEY_FILE": __file__, "REDIS_URL": "rediss://a/0"},
+            "REDIS_CERTIFICATE_FILE and REDIS_KEY_FILE need each other",
+        ),
+        (
+            {"REDIS_CA_FILE": __file__, "REDIS_URL": "redis://a/0", "CACHE_REDIS_URL": "redis://a/1"},
+            "REDIS_CA_FILE and REDIS_CERTIFICATE_FILE need rediss:// in REDIS_URL or CACHE_REDIS_URL: "
+            "redis:// is not encrypted",
+        ),
+        (
             {"WASM_ROLLOUT_PERCENTAGE": "101"},
             "WASM_ROLLOUT_PERCENTAGE: must be between 0 and 100 (got '101')",
         ),

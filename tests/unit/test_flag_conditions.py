@@ -8,8 +8,8 @@ import pytest
 from growthbook.core import evalCondition
 from rest_framework.exceptions import ValidationError
 
-from flags.documents import ConditionDocument, SegmentDocument
 from flags.payload import build_attribute_condition
+from flags.serializers import ConditionDocument, SegmentDocument
 from flags.versions import build_at_least, is_version
 from flags.written_values import parse_written, write_value
 from values.problems import InvalidValueError

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from monitoring.log_ids import hash_log_id, utc_day
 from recommendations.services.errors import UnknownMember
-from recsys_project.logs import EVENT_NAME, FIELDS, HIDDEN, MAX_TEXT_LENGTH, OWN_PACKAGES, logging_settings, scrub_text
+from recsys_project.log_settings import logging_settings
+from recsys_project.logs import EVENT_NAME, FIELDS, HIDDEN, MAX_TEXT_LENGTH, OWN_PACKAGES, scrub_text
 from wasm import KernelError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,7 +188,8 @@ def test_the_docs_list_every_field():
 def test_the_settings_use_only_this_formatter():
     assert settings.LOGGING["root"]["handlers"] == ["stderr"]
     assert all("handlers" not in logger for logger in settings.LOGGING["loggers"].values())
-    assert settings.LOGGING["formatters"]["json"]["processors"][0] is SETTINGS["formatters"]["json"]["processors"][0]
+    assert list(settings.LOGGING["formatters"]) == ["json"]
+    assert settings.LOGGING["handlers"]["stderr"]["formatter"] == "json"
     assert sys.modules["recsys_project.settings"].LOGGING is settings.LOGGING
 
 

@@ -15,6 +15,7 @@ import access
 import flags
 import recommendations
 from access.limited_fields import LimitedListField
+from flags.services.errors import InvalidChangeError
 from flags.services.transfer import MAX_YAML_LENGTH, parse_yaml
 from recommendations.embedders import pictures
 from recommendations.embedders.pictures import open_pictures
@@ -141,7 +142,7 @@ def test_a_long_value_is_quoted_without_its_items():
     ],
 )
 def test_yaml_that_expands_or_is_too_large_is_rejected(text, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(InvalidChangeError, match=message):
         parse_yaml(text)
 
 

@@ -42,6 +42,13 @@ def test_the_error_for_a_missing_package_has_the_fix(monkeypatch):
         model_file(wordllama_text.WEIGHTS)
 
 
+def test_a_file_with_another_content_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "weights").write_bytes(b"other weights")
+    monkeypatch.setattr(wordllama_text, "model_file", lambda name: tmp_path / "weights")
+    with pytest.raises(ModelFileError, match="is another one"):
+        wordllama_text.read_model_file(wordllama_text.WEIGHTS)
+
+
 def test_similar_meaning_counts_without_shared_words():
     car, automobile, banana = WordLlamaText().embed(["a fast car", "speedy automobile", "ripe banana"])
     assert car @ automobile > car @ banana + 0.2

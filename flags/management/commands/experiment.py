@@ -8,18 +8,18 @@ from typing import Any
 
 import yaml
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rest_framework.exceptions import APIException, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from flags.experiments import findings, report
 from flags.experiments.documents import experiment_document
 from flags.experiments.request_analysis import request_interim_analysis
-from flags.management.commands.flag import find_actor, parse_assignments
+from flags.management.commands.flag import find_actor
+from flags.management.flag_actions import parse_assignments
 from flags.models import ChangeSubject, Experiment, PendingChange
 from flags.services import experiments
 from flags.services.change import apply_change
-from flags.services.errors import error_lines
+from flags.services.errors import FlagError, error_lines
 from flags.services.transfer import PlainLoader
 from monitoring.clock import now
 
@@ -60,10 +60,8 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: Any) -> None:
         try:
             getattr(self, f"do_{options['action']}", self.run_step)(**options)
-        except ValidationError as error:
+        except FlagError as error:
             raise CommandError("\n".join(error_lines(error.detail))) from error
-        except APIException as error:
-            raise CommandError(str(error.detail)) from error
 
     def do_list(self, **_: object) -> None:
         table = Table("experiment", "flag", "state", "traffic", "variants")

@@ -1,40 +1,33 @@
-"""`manage.py flag`: read and change flags, segments and rollout plans from a terminal or CI."""
+"""
+`manage.py flag`: read and change flags, segments and rollout plans from a terminal or CI.
+
+The list and the kill are for emergencies, and load nothing that they do not need (tests/architecture). The other
+actions are in `flags.management.flag_actions`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, cast
 
-import yaml
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rest_framework.exceptions import APIException, ValidationError
+from django.utils.module_loading import import_string
 from rich.console import Console
 from rich.table import Table
 
-from flags import gauges
-from flags.documents import flag_document, plan_document
-from flags.models import ChangeSubject, Flag, FlagChange, PendingChange, RolloutPlan
-from flags.services import rollouts, transfer
-from flags.services.change import Actor, apply_change, find_flag
-from flags.services.errors import error_lines
-from flags.services.explain import explain
-from flags.services.history import find_differences, restore_change
+from flags.differences import find_differences
+from flags.documents import flag_document
+from flags.models import Flag, FlagChange, PendingChange
+from flags.services.errors import FlagError, error_lines
 from flags.services.kill import kill_flag
+from flags.services.record import Actor
 from flags.services.stale_flags import find_stale_flags, stale_reason
-from flags.services.transfer import PlainLoader
 from monitoring.clock import now
 
-PLAN_STEPS: dict[str, Callable[..., RolloutPlan | PendingChange]] = {
-    "start": rollouts.start,
-    "pause": rollouts.pause,
-    "resume": rollouts.resume,
-    "step-back": rollouts.step_back,
-    "stop": rollouts.stop,
-}
+PLAN_STEPS = ("start", "pause", "resume", "step-back", "stop")
+OTHER_ACTIONS = "flags.management.flag_actions.Actions"
 
 
 class Command(BaseCommand):
@@ -83,12 +76,12 @@ class Command(BaseCommand):
         importing.add_argument("--dry-run", action="store_true", help="print the outcomes and save nothing")
 
     def handle(self, *args: object, **options: Any) -> None:
+        name = options["action"].replace("-", "_")
+        actions = self if name in ("list", "kill") else import_string(OTHER_ACTIONS)(self)
         try:
-            getattr(self, f"do_{options['action']}")(**options)
-        except ValidationError as error:
+            getattr(actions, f"do_{name}")(**options)
+        except FlagError as error:
             raise CommandError("\n".join(error_lines(error.detail))) from error
-        except APIException as error:
-            raise CommandError(str(error.detail)) from error
 
     def do_list(self, **options: Any) -> None:
         moment = now()
@@ -109,103 +102,8 @@ class Command(BaseCommand):
             )
         self.print_table(table)
 
-    def do_show(self, key: str, **options: Any) -> None:
-        document = flag_document(find_flag(key))
-        changes = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key).select_related("user")[:10]
-        if options["json"]:
-            self.stdout.write(json.dumps(document, indent=2))
-            return
-        self.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-        for row in changes:
-            differences = "; ".join(
-                f"{d.field}: {d.before or '-'} -> {d.after or '-'}" for d in find_differences(row.before, row.after)
-            )
-            head = f"#{row.pk} {row.changed_at:%Y-%m-%d %H:%M:%S} {row.actor_name}, {row.action}: {row.why}"
-            self.stdout.write(head if row.before is None else f"{head} {differences}".rstrip())
-
-    def do_set(self, key: str, fields: list[str], create: bool, why: str, user: str, **_: object) -> None:
-        patch = parse_assignments(fields)
-        is_new = create and not Flag.objects.filter(key=key).exists()
-        self.print_outcome(
-            apply_change(key=key, patch=patch, actor=find_actor(user), why=why, now=now(), create=is_new)
-        )
-
-    def do_rollout(self, key: str, percentage: str, why: str, user: str, **_: object) -> None:
-        patch = {"rollout_percentage": percentage.removesuffix("%").strip()}
-        self.print_outcome(apply_change(key=key, patch=patch, actor=find_actor(user), why=why, now=now()))
-
     def do_kill(self, key: str, why: str, user: str, **_: object) -> None:
         self.print_outcome(kill_flag(key=key, actor=find_actor(user), why=why, now=now()))
-
-    def do_restore(self, key: str, change: str, why: str, user: str, **_: object) -> None:
-        rows = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key)
-        row = rows.filter(pk=change.removeprefix("#")).first() if change.removeprefix("#").isdigit() else None
-        if row is None:
-            raise CommandError(f"{key} has no change {change!r}. List the changes with `manage.py flag show {key}`.")
-        self.print_outcome(restore_change(change_id=row.pk, actor=find_actor(user), why=why, now=now()))
-
-    def do_explain(self, key: str, unit_id: str, attributes: list[str], **_: object) -> None:
-        explanation = explain(key=key, unit_id=unit_id, given_attributes=parse_assignments(attributes), now=now())
-        value = json.dumps(explanation.value)
-        self.stdout.write(
-            f"{key} for {unit_id}: {value} ({explanation.variant}, {explanation.reason}), "
-            f"bucket {100 * explanation.bucket:.2f} %."
-        )
-        for name, attribute in explanation.attributes.items():
-            self.stdout.write(f"  {name}: {json.dumps(attribute, default=str)}")
-        for step in explanation.steps:
-            self.stdout.write(f"  {'>' if step.is_decisive else ' '} {step.rule}: {step.outcome}")
-
-    def do_plan(self, step: str, key: str, flag: str | None, why: str, user: str, **_: object) -> None:
-        actor, moment = find_actor(user), now()
-        if step == "create":
-            if not flag:
-                raise CommandError(
-                    "Give the template and the flag, for example: flag plan create gradual wasm_recommendations."
-                )
-            outcome: RolloutPlan | PendingChange = rollouts.copy_template(
-                template=key, flag=flag, actor=actor, why=why, now=moment
-            )
-        else:
-            outcome = PLAN_STEPS[step](key=key, actor=actor, why=why, now=moment)
-        if isinstance(outcome, PendingChange):
-            self.print_outcome(outcome)
-        else:
-            phase = f"phase {outcome.phase} of {outcome.phases.count()}"
-            self.stdout.write(f"{outcome.key}: {outcome.get_state_display()}, {phase}.")
-
-    def do_plans(self, **_: object) -> None:
-        table = Table("plan", "flag", "state", "phase", "phases")
-        for row in RolloutPlan.objects.select_related("flag"):
-            document = plan_document(row)
-            phases = ", ".join(f"{phase['percentage']:g} %" for phase in document["phases"])
-            state = row.get_state_display() if row.flag else "template"
-            table.add_row(row.key, document["flag"] or "", state, str(row.phase or ""), phases)
-        self.print_table(table)
-
-    def do_gauges(self, variant: str, minutes: float, **_: object) -> None:
-        until = now()
-        table = Table("gauge", "value", "samples", "description")
-        for name, description in gauges.describe_gauges().items():
-            metric = gauges.read_gauge(name, variant, until - timedelta(minutes=minutes), until)
-            table.add_row(name, f"{metric.value:.4g}" if metric.samples else "", f"{metric.samples:,}", description)
-        self.print_table(table)
-
-    def do_export(self, output: Path | None, **_: object) -> None:
-        text = transfer.export_yaml()
-        if output is None:
-            self.stdout.write(text)
-        else:
-            output.write_text(text)
-            self.stdout.write(f"Wrote {output}.")
-
-    def do_import(self, file: Path, dry_run: bool, why: str, user: str, **_: object) -> None:
-        try:
-            text = file.read_text()
-        except OSError as error:
-            raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
-        for document in transfer.import_yaml(text=text, actor=find_actor(user), why=why, now=now(), dry_run=dry_run):
-            self.stdout.write(f"{document.subject} {document.key}: {document.outcome}{' (dry run)' if dry_run else ''}")
 
     def print_outcome(self, outcome: FlagChange | PendingChange | None) -> None:
         """Print the outcome of a change."""
@@ -234,17 +132,3 @@ def find_actor(name: str) -> Actor:
     if user is None:
         raise CommandError(f"There is no user {name!r}.")
     return Actor(user)
-
-
-def parse_assignments(arguments: list[str]) -> dict[str, Any]:
-    """Return NAME=VALUE arguments as a mapping, with values parsed as YAML."""
-    assignments = {}
-    for argument in arguments:
-        name, sign, value = argument.partition("=")
-        if not sign or not name:
-            raise CommandError(f"Give NAME=VALUE, not {argument!r}.")
-        try:
-            assignments[name] = yaml.load(value, PlainLoader)
-        except yaml.YAMLError as error:
-            raise CommandError(f"The value of {name} is not valid YAML: {error}") from error
-    return assignments

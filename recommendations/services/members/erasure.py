@@ -33,7 +33,7 @@ from django.db import DatabaseError, models
 from access.masks import mask_identity
 from flags.experiments.privacy import erase_unit_exposures
 from flags.services import erasure as flag_erasure
-from flags.services.change import flag_transaction
+from flags.services.record import flag_transaction
 from monitoring.transactions import write_transaction
 from recommendations.models import ErasedPost, ErasureReceipt, Job, JobFile, Member, Post, RegionStats
 from recommendations.ports import VectorIndexError

@@ -12,9 +12,9 @@ from uuid import uuid4
 import numpy as np
 from django.conf import settings
 from django.db import DatabaseError
-from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 
+from flags.client import FLAG_CLIENT
 from flags.experiments.openfeature_metadata import answer_from_details
 from flags.experiments.rules import ExposedVariant
 from flags.services.version import flags_version
@@ -36,7 +36,6 @@ from recommendations.stores.profiles import build_taste
 from recommendations.stores.relational_viewers import Viewer
 from recommendations.stores.resident_facts import Prefetch, ViewerHistory
 
-FLAG_CLIENT = api.get_client()
 SLATE_SIZE = 120
 """Posts in a slate, including the reserve after the pages that are usually served. Changes the answer."""
 

@@ -26,9 +26,9 @@ from typing import Any, cast
 
 import numpy as np
 from django.conf import settings
-from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 
+from flags.client import FLAG_CLIENT
 from recommendations.collaborative.item_weights import ItemWeightTable
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import Float64Array, Int64Array
@@ -58,7 +58,6 @@ log = logging.getLogger(__name__)
 State = TrainedModel.State
 APPROVAL_FLAG = "approve_models"
 """While this flag is on, a trained model stays evaluated until an operator activates it."""
-FLAG_CLIENT = api.get_client()
 ROWS_PER_READ = 2_000
 SEED = 0
 """Seed of the held-out members and of the intervals. Equal inputs give equal bytes."""
