@@ -533,12 +533,14 @@ class Affinity:
 
 @dataclass(frozen=True)
 class Contributions:
-    """How much each reaction (r,) contributes to a score part of each of some posts (n,), as whole numbers."""
+    """What reactions (r,) contribute to a score part of some posts (n,), as whole numbers: those that are not 0."""
 
     source_ids: Int64Array  # (r,) the post of each reaction
-    totals: Int64Array  # (r, n)
+    reactions: Int64Array  # (m,) the position of each contribution's reaction, ascending
+    posts: Int64Array  # (m,) the position of its post
+    totals: Int64Array  # (m,)
     unit: float
-    """The part of a post, before its weight, is float32(unit · the sum of its column), exact but for that rounding."""
+    """The part of a post, before its weight, is float32(unit · the sum of its totals), exact but for that rounding."""
 
 
 class ReactionPart(Protocol):

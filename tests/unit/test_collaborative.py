@@ -12,8 +12,8 @@ from recommendations.collaborative.nearest import (
     MAX_AFTER,
     MAX_TOGETHER,
     PostCounts,
+    join_co_likes,
     pack_nearest,
-    score_co_likes,
     unpack_nearest,
 )
 from recommendations.collaborative.pair_counts import PairCounts, add_counts, count_change, count_pairs
@@ -172,15 +172,15 @@ def test_a_table_without_posts_and_a_member_without_known_posts_give_no_scores()
     for weights, reactions in ((table({}), [(5, 64)]), (table({5: {7: 1}}), [(404, 64)])):
         scores = weights.score(reactions, scale=1.0)
         assert not len(scores.affinity.ids)
-        assert scores.contributions(np.array([7])).totals.shape == (0, 1)
+        assert not len(scores.contributions(np.array([7])).totals)
 
 
 def test_co_likes_are_scored_by_kind():
     counts = PostCounts(6, np.array([4, 9]), np.array([3, 2], np.int32), np.array([120, 0], np.int32))
     nearest = {1: unpack_nearest(pack_nearest(counts, np.array([15, 6])), min_members=1)}
-    together = score_co_likes([(1, FULL_STRENGTH), (2, FULL_STRENGTH)], nearest, "together", scale=1.0).affinity
+    together = join_co_likes([(1, FULL_STRENGTH), (2, FULL_STRENGTH)], nearest).score("together", scale=1.0).affinity
     assert together.weights == pytest.approx([3 / 20, 2 / 16], abs=1e-3)
-    after = score_co_likes([(1, FULL_STRENGTH)], nearest, "after", scale=1.0).affinity
+    after = join_co_likes([(1, FULL_STRENGTH)], nearest).score("after", scale=1.0).affinity
     assert after.weights == pytest.approx([2 / 20], abs=1e-3)
 
 
@@ -230,10 +230,12 @@ def test_recorded_contributions_add_up_to_the_part_to_the_last_bit(relations, po
 def test_contributions_name_every_reaction(relations, post_ids):
     related, _, key_ids = relations
     contributions = part(*relations).contributions(np.array(post_ids, np.int64))
+    totals = np.zeros((len(related), len(post_ids)), np.int64)
+    totals[contributions.reactions, contributions.posts] = contributions.totals
     for column, post_id in enumerate(post_ids):
         for row, (strength, positions, weights) in enumerate(related):
             by_id = dict(zip([key_ids[position] for position in positions], weights, strict=True))
-            assert contributions.totals[row, column] == strength * by_id.get(post_id, 0)
+            assert totals[row, column] == strength * by_id.get(post_id, 0)
 
 
 def test_the_largest_contributions_are_named_and_the_rest_is_summed():
