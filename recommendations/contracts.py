@@ -533,14 +533,12 @@ class Affinity:
 
 @dataclass(frozen=True)
 class Contributions:
-    """What reactions (r,) contribute to a score part of some posts (n,), as whole numbers: those that are not 0."""
+    """How much each reaction (r,) contributes to a score part of each of some posts (n,), as whole numbers."""
 
     source_ids: Int64Array  # (r,) the post of each reaction
-    reactions: Int64Array  # (m,) the position of each contribution's reaction, ascending
-    posts: Int64Array  # (m,) the position of its post
-    totals: Int64Array  # (m,)
+    totals: Int64Array  # (r, n)
     unit: float
-    """The part of a post, before its weight, is float32(unit · the sum of its totals), exact but for that rounding."""
+    """The part of a post, before its weight, is float32(unit · the sum of its column), exact but for that rounding."""
 
 
 class ReactionPart(Protocol):

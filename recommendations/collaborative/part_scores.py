@@ -63,13 +63,14 @@ class PartScores:
 
     def contributions(self, post_ids: Int64Array) -> Contributions:
         """Return the contributions to the part of each of *post_ids* (n,), each once."""
-        columns = np.full(len(self.key_ids) + 1, -1, np.int64)  # one more, so that there always is a key to compare
-        at = np.searchsorted(self.key_ids, post_ids)
-        is_known = np.append(self.key_ids, -1)[at] == post_ids
-        columns[at[is_known]] = np.flatnonzero(is_known)
-        posts = columns[self.keys]
-        entries = np.flatnonzero((posts >= 0) & (self.addends != 0))
-        reactions = np.searchsorted(np.cumsum(self.lengths), entries, "right")
-        return Contributions(
-            self.source_ids, reactions, posts[entries], self.addends[entries].astype(np.int64), self.unit
-        )
+        totals = np.zeros((len(self.source_ids), len(post_ids)), np.int64)
+        if len(self.keys) and len(post_ids):
+            at = np.minimum(np.searchsorted(self.key_ids, post_ids), len(self.key_ids) - 1)
+            is_known = self.key_ids[at] == post_ids
+            columns = np.full(len(self.key_ids), -1, np.int32)
+            columns[at[is_known]] = np.flatnonzero(is_known)
+            entry_columns = columns[self.keys]
+            entries = np.flatnonzero(entry_columns >= 0)
+            rows = np.searchsorted(np.cumsum(self.lengths), entries, "right")
+            totals[rows, entry_columns[entries]] = self.addends[entries]
+        return Contributions(self.source_ids, totals, self.unit)

@@ -37,26 +37,24 @@ def pack_contributions(parts: Mapping[str, ReactionPart], weights: Mapping[str, 
     heads, columns = [], []
     for name, part in parts.items():
         contributions = part.contributions(post_ids)
-        if weights[name] and len(contributions.totals):
+        if weights[name] and contributions.totals.any():
             heads.append((name, weights[name], contributions.unit, len(contributions.source_ids)))
-            entries = largest_entries(contributions, len(post_ids))
-            columns += [contributions.source_ids.astype("<i8").tobytes(), entries.tobytes()]
+            columns += [contributions.source_ids.astype("<i8").tobytes(), largest_entries(contributions).tobytes()]
     return json.dumps(heads).encode() + b"\n" + b"".join(columns) if heads else b""
 
 
-def largest_entries(contributions: Contributions, n: int) -> np.ndarray:
+def largest_entries(contributions: Contributions) -> np.ndarray:
     """Return an `ENTRY` (n,) for each pick: the contributions with the largest absolute value, and the rest."""
-    # Grouped by pick, the largest first; of equal ones, that of the first reaction.
-    order = np.lexsort((contributions.reactions, -np.abs(contributions.totals), contributions.posts))
-    reactions, picks, totals = contributions.reactions[order], contributions.posts[order], contributions.totals[order]
-    counts = np.bincount(picks, minlength=n)
-    places = np.arange(len(picks)) - np.repeat(np.cumsum(counts) - counts, counts)
-    is_named = places < NAMED
-    entries = np.zeros(n, ENTRY)
-    entries["sources"] = -1
-    entries["sources"][picks[is_named], places[is_named]] = reactions[is_named]
-    entries["totals"][picks[is_named], places[is_named]] = totals[is_named]
-    entries["rest"] = np.bincount(picks[~is_named], totals[~is_named], n)  # exact: whole numbers far below 2^53
+    totals = contributions.totals  # (r, n)
+    entries = np.zeros(totals.shape[1], ENTRY)
+    remaining, picks = np.abs(totals), np.arange(totals.shape[1])
+    for place in range(NAMED):
+        largest = remaining.argmax(axis=0)
+        is_used = remaining[largest, picks] > 0
+        entries["sources"][:, place] = np.where(is_used, largest, -1)
+        entries["totals"][:, place] = np.where(is_used, totals[largest, picks], 0)
+        remaining[largest, picks] = 0
+    entries["rest"] = totals.sum(axis=0) - entries["totals"].sum(axis=1)
     return entries
 
 

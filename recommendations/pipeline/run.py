@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
 from recommendations.contracts import (
     CANDIDATE_COLUMNS,
-    EMPTY_IDS,
     BoolArray,
     Candidates,
     Float32Array,
     Int64Array,
+    Origin,
     Query,
     ScoredCandidates,
     sum_parts,
@@ -34,9 +39,25 @@ from recommendations.ports import Catalogue, Engine
 
 log = logging.getLogger(__name__)
 
+SOURCE_THREADS = 8
+"""Threads that run sources. Further requests wait for a free thread. Changes the speed."""
+
 TASTE_PARTS = ("taste", "dislike")
+GIL_FREE_ORIGINS = frozenset({Origin.NEAREST})
+"""Sources that spend their time in the kernel, without the GIL. See `run_sources`."""
 IDENTITY = frozenset({"post_ids", "origins", "rows"})
 """Columns that no hydrator may change: they identify the post, and the row of the vector that the engine scores."""
+
+
+@cache
+def source_threads_of(process: int) -> ThreadPoolExecutor:
+    """Return the thread pool of a process. A forked child needs its own, because threads do not survive a fork."""
+    return ThreadPoolExecutor(SOURCE_THREADS, "sources")
+
+
+def source_threads() -> ThreadPoolExecutor:
+    """Return the thread pool of this process."""
+    return source_threads_of(os.getpid())
 
 
 @dataclass(frozen=True)
@@ -95,16 +116,26 @@ def rank_candidates(pipeline: Pipeline, query: Query, candidates: Candidates, tr
     return apply_rerankers(pipeline.rerankers, query, apply_scorers(pipeline, query, candidates, trace), trace)
 
 
-def run_source(source: Source, query: Query, eligible: BoolArray, trace: Trace) -> Int64Array:
-    """Return the post ids (n,) of one source. Any error is logged and costs only the candidates of the source."""
-    start, name, post_ids, failed = perf_counter(), source_name(source), EMPTY_IDS, False
+class SourceResult(NamedTuple):
+    """The result of one source."""
+
+    post_ids: Int64Array | None
+    """None if the source failed."""
+    seconds: float
+    ended_at: float
+    """By `time.perf_counter`."""
+
+
+def run_source(source: Source, query: Query, eligible: BoolArray) -> SourceResult:
+    """Run one source. Any error is logged and costs only the candidates of the source."""
+    start = perf_counter()
+    post_ids = None
     try:
         post_ids = validate_post_ids(source(query, eligible))
     except Exception:
-        log.exception("source_failed", extra={"component": name, "request_id": str(query.request_id)})
-        failed = True
-    trace.add_timing("source", name, perf_counter() - start, len(post_ids), failed=failed)
-    return post_ids
+        log.exception("source_failed", extra={"component": source_name(source), "request_id": str(query.request_id)})
+    end = perf_counter()
+    return SourceResult(post_ids, end - start, end)
 
 
 def validate_post_ids(post_ids: Int64Array) -> Int64Array:
@@ -119,13 +150,41 @@ def source_name(source: Source) -> str:
     return source.origin.name.lower()
 
 
+def run_sources(sources: Sequence[Source], query: Query, eligible: BoolArray) -> list[SourceResult]:
+    """
+    Return the result of each source, in the order of *sources*.
+
+    Two threads share the work. The nearest scan spends its time in the kernel, which does not hold the GIL. So this
+    thread runs the scan while a pool thread runs the other sources, which are Python and NumPy; further threads would
+    wait for the GIL. The pool thread runs in a copy of this thread's context, so that context variables, such as the
+    pinned embedding models and the request id of log lines, have the same values in both.
+    """
+
+    def run_all(sources: Sequence[Source]) -> list[SourceResult]:
+        return [run_source(source, query, eligible) for source in sources]
+
+    gil_free = [source for source in sources if source.origin in GIL_FREE_ORIGINS]
+    others = [source for source in sources if source.origin not in GIL_FREE_ORIGINS]
+    if not gil_free or not others:
+        return run_all(sources)
+    pending = source_threads().submit(copy_context().run, run_all, others)
+    gil_free_results, other_results = iter(run_all(gil_free)), iter(pending.result())
+    return [next(gil_free_results if source.origin in GIL_FREE_ORIGINS else other_results) for source in sources]
+
+
 def collect_candidates(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:
     """Return the posts of all sources, each post once, with a bit for every source that returned it."""
-    ids = [run_source(source, query, eligible, trace) for source in sources]
-    bits = [np.full(len(found), 1 << source.origin, np.uint16) for source, found in zip(sources, ids, strict=True)]
-    all_ids = np.concatenate([EMPTY_IDS, *ids])
-    if not len(all_ids):
-        return Candidates.unknown(EMPTY_IDS, np.zeros(0, np.uint16))
+    ids: list[Int64Array] = []
+    bits: list[np.typing.NDArray[np.uint16]] = []
+    for source, (post_ids, seconds, ended_at) in zip(sources, run_sources(sources, query, eligible), strict=True):
+        count = 0 if post_ids is None else len(post_ids)
+        trace.add_timing("source", source_name(source), seconds, count, failed=post_ids is None, ended_at=ended_at)
+        if post_ids is not None:
+            ids.append(post_ids)
+            bits.append(np.full(count, 1 << source.origin, np.uint16))
+    if not ids:
+        return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
+    all_ids = np.concatenate(ids)
     order = np.argsort(all_ids, kind="stable")
     all_ids = all_ids[order]
     first = np.flatnonzero(np.diff(all_ids, prepend=-1))

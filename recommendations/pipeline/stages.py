@@ -43,7 +43,7 @@ class Source(Protocol):
         """
         Return post ids (n,), without duplicates. *eligible* is a mask over the catalogue's rows.
 
-        Sources run one after another in the request's thread. A request may run in any thread.
+        May be called in any thread, so it must read resident data, or use connections that threads may share.
         """
         ...
 
@@ -174,9 +174,11 @@ class Trace:
         *,
         dropped: int = 0,
         failed: bool = False,
+        ended_at: float | None = None,
     ) -> None:
-        """Add the timing of one component, which ended now."""
-        self.timings.append(StageTiming(stage, component, seconds, remaining, dropped, failed, perf_counter()))
+        """Add the timing of one component, which ended now or at *ended_at*."""
+        now = perf_counter() if ended_at is None else ended_at
+        self.timings.append(StageTiming(stage, component, seconds, remaining, dropped, failed, now))
 
 
 class FilterError(RuntimeError):
