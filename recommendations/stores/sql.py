@@ -77,9 +77,7 @@ def may_bypass_django(connection: BaseDatabaseWrapper) -> bool:
     return not connection.queries_logged and connection.execute_wrappers == [query_timing.time_query]
 
 
-def execute_on_sqlite(
-    connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] | Mapping[str, Any]
-) -> Rows:
+def execute_on_sqlite(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Rows:
     """Execute one query on SQLite's own connection and return its rows. Raises Django's `DatabaseError`."""
     connection.validate_no_broken_transaction()
     statement = to_sqlite(sql, isinstance(parameters, Mapping))
