@@ -103,6 +103,6 @@ def decay_factor(seconds: float) -> float:
 def unit_vectors(sums: Float32Array) -> Float32Array:
     """Return the rows (k, d) scaled to unit length. A zero row stays zero."""
     # What `np.linalg.norm` computes, in half the time.
-    lengths = np.sqrt(np.add.reduce(sums * sums, axis=1, keepdims=True))
+    lengths: Float32Array = np.sqrt(np.add.reduce(sums * sums, axis=1, keepdims=True))
     lengths[lengths == 0] = 1
     return sums / lengths
