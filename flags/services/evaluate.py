@@ -62,8 +62,12 @@ def evaluate_with_attributes(
     compiled: rollout.CompiledFlags, compiled_flag: rollout.CompiledFlag, unit_id: str, attributes: Mapping[str, object]
 ) -> Evaluation:
     """Return the evaluation for a unit whose attributes have been read."""
-    assignments = load_earlier_assignments(compiled_flag, unit_id) if compiled_flag.experiments else {}
-    answer = rollout.evaluate_with_engine(compiled, compiled_flag.rollout.key, unit_id, assignments, attributes)
+    key = compiled_flag.rollout.key
+    if compiled_flag.is_static:
+        answer = compiled.answer_static(key, unit_id)
+    else:
+        assignments = load_earlier_assignments(compiled_flag, unit_id)
+        answer = rollout.evaluate_with_engine(compiled, key, unit_id, assignments, attributes)
     return Evaluation(answer, rollout.variant_name(compiled_flag, answer), openfeature_reason(compiled_flag, answer))
 
 

@@ -70,25 +70,45 @@ def unpack_nearest(packed: bytes, *, min_members: int) -> Entries:
     return entries[entries["members"] >= min_members]
 
 
-def score_co_likes(
-    reactions: Sequence[tuple[int, int]], nearest: Mapping[int, Entries], kind: str, *, scale: float
-) -> PartScores:
-    """
-    Return the part of a member with these *reactions* (post id, strength), each post once.
+@dataclass(frozen=True)
+class JoinedCoLikes:
+    """The co-likes of a member's latest reactions, reaction after reaction. Both kinds of scores come from them."""
 
-    *nearest* has the entries of those posts that have any, and *kind* is `together` or `after`. A score of *scale*
-    becomes a part of 1.
+    source_ids: Int64Array  # (r,) the posts of the reactions
+    strengths: Int64Array  # (r,)
+    lengths: Int64Array  # (r,) how many entries each reaction has
+    entries: Entries  # (e,)
+    keys: Int64Array  # (e,) positions in *key_ids*
+    key_ids: Int64Array  # (k,) the other posts, sorted
+
+    def score(self, kind: str, *, scale: float) -> PartScores:
+        """Return the part of *kind*, `together` or `after`. A score of *scale* becomes a part of 1."""
+        return PartScores(
+            source_ids=self.source_ids,
+            strengths=self.strengths,
+            lengths=self.lengths,
+            keys=self.keys,
+            weights=self.entries[kind],
+            key_ids=self.key_ids,
+            unit=round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale),
+        )
+
+
+def join_co_likes(reactions: Sequence[tuple[int, int]], nearest: Mapping[int, Entries]) -> JoinedCoLikes:
+    """
+    Return the co-likes of a member with these *reactions* (post id, strength), each post once.
+
+    *nearest* has the entries of those posts that have any.
     """
     known = [(post_id, strength, nearest[post_id]) for post_id, strength in reactions if post_id in nearest]
     # NumPy concatenates structured arrays field by field, which takes ten times as long as joining their bytes.
     entries = np.frombuffer(b"".join(entries.tobytes() for _, _, entries in known), ENTRY)
     key_ids, keys = np.unique(entries["target"], return_inverse=True)
-    return PartScores(
+    return JoinedCoLikes(
         source_ids=np.array([post_id for post_id, _, _ in known], np.int64),
         strengths=np.array([strength for _, strength, _ in known], np.int64),
         lengths=np.array([len(entries) for _, _, entries in known], np.int64),
+        entries=entries,
         keys=keys,
-        weights=entries[kind],
         key_ids=key_ids,
-        unit=round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale),
     )

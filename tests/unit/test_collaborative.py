@@ -12,8 +12,8 @@ from recommendations.collaborative.nearest import (
     MAX_AFTER,
     MAX_TOGETHER,
     PostCounts,
+    join_co_likes,
     pack_nearest,
-    score_co_likes,
     unpack_nearest,
 )
 from recommendations.collaborative.pair_counts import PairCounts, add_counts, count_change, count_pairs
@@ -178,9 +178,9 @@ def test_a_table_without_posts_and_a_member_without_known_posts_give_no_scores()
 def test_co_likes_are_scored_by_kind():
     counts = PostCounts(6, np.array([4, 9]), np.array([3, 2], np.int32), np.array([120, 0], np.int32))
     nearest = {1: unpack_nearest(pack_nearest(counts, np.array([15, 6])), min_members=1)}
-    together = score_co_likes([(1, FULL_STRENGTH), (2, FULL_STRENGTH)], nearest, "together", scale=1.0).affinity
+    together = join_co_likes([(1, FULL_STRENGTH), (2, FULL_STRENGTH)], nearest).score("together", scale=1.0).affinity
     assert together.weights == pytest.approx([3 / 20, 2 / 16], abs=1e-3)
-    after = score_co_likes([(1, FULL_STRENGTH)], nearest, "after", scale=1.0).affinity
+    after = join_co_likes([(1, FULL_STRENGTH)], nearest).score("after", scale=1.0).affinity
     assert after.weights == pytest.approx([2 / 20], abs=1e-3)
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from recommendations.collaborative.nearest import PostCounts, pack_nearest, unpack_nearest
-from recommendations.collaborative.nearest import score_co_likes as serve_co_likes
+from recommendations.collaborative.nearest import PostCounts, join_co_likes, pack_nearest, unpack_nearest
 from recommendations.collaborative.strengths import weigh_latest
 from recommendations.training import held_out
 from recommendations.training.held_out import hold_out, to_matrix
@@ -68,7 +67,9 @@ def test_co_like_scores_are_those_that_are_served(min_members, monkeypatch):
         assert len(scores) <= 4
         for row, member in zip(scores, cases.members[at], strict=True):
             history = cases.train.posts[cases.train.members == member]
-            served = serve_co_likes(weigh_latest(history.astype(np.int64) + 1), nearest, "together", scale=1.0).affinity
+            served = (
+                join_co_likes(weigh_latest(history.astype(np.int64) + 1), nearest).score("together", scale=1.0).affinity
+            )
             expected = np.zeros(len(counts))
             expected[served.ids - 1] = served.weights
             is_open = liked[member] == 0

@@ -17,6 +17,8 @@ from recommendations.contracts import Float32Array
 
 MAX_INTERESTS = 6
 """Maximum number of interests of each sign per member. Changes the answer and, slightly, the speed."""
+IS_LATER = np.triu(np.ones((MAX_INTERESTS + 1, MAX_INTERESTS + 1), np.bool_), 1)
+"""Whether the second of two interests comes after the first, when there is one too many."""
 JOIN_COSINE = 0.55
 """Minimum cosine at which an interaction is added to an existing interest. Changes the answer."""
 HALF_LIFE_SECONDS = 56 * 86_400.0
@@ -66,12 +68,12 @@ class InterestSums:
     def merge_nearest_pair(self) -> None:
         """Merge the two most similar interests. Of equally similar pairs, merge the first."""
         unit = unit_vectors(self.vectors)
-        similarity = unit @ unit.T
-        similarity[np.tril_indices(len(unit))] = -2
-        a, b = np.unravel_index(similarity.argmax(), similarity.shape)
+        similarity = np.where(IS_LATER, unit @ unit.T, -2)
+        a, b = divmod(int(similarity.argmax()), len(unit))
         self.vectors[a] += self.vectors[b]
         self.mass[a] += self.mass[b]
-        self.vectors, self.mass = np.delete(self.vectors, b, axis=0), np.delete(self.mass, b)
+        is_kept = np.arange(len(unit)) != b
+        self.vectors, self.mass = self.vectors[is_kept], self.mass[is_kept]
 
 
 SESSION_HALF_LIFE_SECONDS = 900.0
@@ -100,5 +102,7 @@ def decay_factor(seconds: float) -> float:
 
 def unit_vectors(sums: Float32Array) -> Float32Array:
     """Return the rows (k, d) scaled to unit length. A zero row stays zero."""
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+    # What `np.linalg.norm` computes, in half the time.
+    lengths: Float32Array = np.sqrt(np.add.reduce(sums * sums, axis=1, keepdims=True))
+    lengths[lengths == 0] = 1
+    return sums / lengths

@@ -89,7 +89,7 @@ class SumChange(NamedTuple):
     weight: float
 
 
-def count_interactions(interactions: Sequence[Interaction], now: datetime, sign: int = 1) -> None:
+def count_interactions(interactions: Sequence[LearnedRow], now: datetime, sign: int = 1) -> None:
     """
     Add the interactions, which are not learned yet, to the popularity and the counts of their posts.
 
@@ -100,10 +100,7 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     if not interactions:
         return
     policy = wiring.control_policy()
-    of_these = {
-        LearnedRow(row.occurred_at, row.pk, row.member_id, row.post_id, row.kind, row.post.author_id)
-        for row in interactions
-    }
+    of_these = set(interactions)
     days, before = find_affected(of_these)
     after = before | of_these if sign > 0 else before - of_these
     reacted_before, reacted_after = (

@@ -494,6 +494,11 @@ FILE_PLACES = {
 OTHER_PLACES = (
     Place("Qdrant", "vectors of posts, numbers of their authors, language", "the post is removed or erased"),
     Place("memory of processes", "facts, interests, vectors and pages in use", "the change log evicts them in seconds"),
+    Place(
+        "memory of processes, answers of flags",
+        "ids of members, and what the flags answered",
+        "a flag changes, 20,000 others were used later, or the process ends",
+    ),
     Place("logs and metrics", "numbers only", "the operator deletes them"),
     Place("temporary folder of an evaluation", "interactions under database ids", "the evaluation ends"),
     Place("files of an import, and its rejected rows", "what the platform sent", "the operator deletes them"),

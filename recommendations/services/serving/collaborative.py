@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from recommendations.collaborative.nearest import score_co_likes
+from recommendations.collaborative.nearest import join_co_likes
 from recommendations.collaborative.part_scores import FULL_STRENGTH, PartScores
 from recommendations.collaborative.strengths import Strengths, weigh_all, weigh_latest
 from recommendations.contracts import Affinity, Int64Array, Query
@@ -13,10 +13,10 @@ from recommendations.services import wiring
 
 DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.14, "liked_next": 0.02}
 """The scales of parts while no trained model has measured them on the platform. Change the answer until then."""
-SIMILAR_STRENGTHS = {"item_weights": 4 * FULL_STRENGTH, "co_liked": 2 * FULL_STRENGTH, "liked_next": 2 * FULL_STRENGTH}
+SIMILAR_WEIGHTS_STRENGTH, SIMILAR_CO_LIKES_STRENGTH = 4 * FULL_STRENGTH, 2 * FULL_STRENGTH
 """
-The strength of the post that similar posts are asked for, in each part. One post stands for a whole history there, and
-the scales are those of whole histories. Changes the answer.
+The strength of the post that similar posts are asked for, in item weights and in co-likes. One post stands for a whole
+history there, and the scales are those of whole histories. Change the answer.
 """
 
 
@@ -53,25 +53,24 @@ def score_reactions(signed_ids: Int64Array) -> CollaborativeScores:
     """
     if not len(signed_ids):
         return NO_SCORES
-    latest = weigh_latest(signed_ids)
-    return score_strengths({"item_weights": weigh_all(signed_ids), "co_liked": latest, "liked_next": latest})
+    return score_strengths(weigh_all(signed_ids), weigh_latest(signed_ids))
 
 
 def score_anchor(post_id: int) -> CollaborativeScores:
     """Return the parts for posts similar to one post. Raises `DatabaseError`."""
-    return score_strengths({name: [(post_id, strength)] for name, strength in SIMILAR_STRENGTHS.items()})
+    return score_strengths([(post_id, SIMILAR_WEIGHTS_STRENGTH)], [(post_id, SIMILAR_CO_LIKES_STRENGTH)])
 
 
-def score_strengths(strengths: Mapping[str, Strengths]) -> CollaborativeScores:
-    """Return the parts for these strengths of reactions, by name of the part. Raises `DatabaseError`."""
+def score_strengths(for_item_weights: Strengths, for_co_likes: Strengths) -> CollaborativeScores:
+    """Return the parts for the strengths of reactions in item weights and in co-likes. Raises `DatabaseError`."""
     model = wiring.trained_models().item_weights()
     scales = {**DEFAULT_SCALES, **(model.scales if model else {})}
-    co_liked, liked_next = strengths["co_liked"], strengths["liked_next"]
-    nearest = wiring.resident_co_likes().get([post_id for post_id, _ in co_liked])
+    nearest = wiring.resident_co_likes().get([post_id for post_id, _ in for_co_likes])
+    co_likes = join_co_likes(for_co_likes, nearest)
     parts = {
-        "co_liked": score_co_likes(co_liked, nearest, "together", scale=scales["co_liked"]),
-        "liked_next": score_co_likes(liked_next, nearest, "after", scale=scales["liked_next"]),
+        "co_liked": co_likes.score("together", scale=scales["co_liked"]),
+        "liked_next": co_likes.score("after", scale=scales["liked_next"]),
     }
     if model:
-        parts["item_weights"] = model.table.score(strengths["item_weights"], scale=scales["item_weights"])
+        parts["item_weights"] = model.table.score(for_item_weights, scale=scales["item_weights"])
     return CollaborativeScores(parts, model.model_id if model else 0)

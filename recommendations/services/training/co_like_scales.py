@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommendations.collaborative.nearest import score_co_likes
+from recommendations.collaborative.nearest import join_co_likes
 from recommendations.collaborative.strengths import weigh_latest
 from recommendations.contracts import Int32Array, Int64Array
 from recommendations.services import wiring
@@ -41,6 +41,6 @@ def score_last_post(liked_ids: Int64Array, kind: str) -> float:
     """Return the `PAGE_LENGTH`-th highest score of a member with these likes, oldest first; 0 if there are fewer."""
     latest = weigh_latest(liked_ids)
     nearest = wiring.resident_co_likes().get([post_id for post_id, _ in latest])
-    scores = score_co_likes(latest, nearest, kind, scale=1.0).affinity
+    scores = join_co_likes(latest, nearest).score(kind, scale=1.0).affinity
     weights = scores.weights[np.isin(scores.ids, liked_ids, invert=True)]
     return float(np.partition(weights, -PAGE_LENGTH)[-PAGE_LENGTH]) if len(weights) >= PAGE_LENGTH else 0.0
