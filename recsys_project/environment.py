@@ -97,7 +97,8 @@ class Environment(BaseSettings):
     secret_key_fallbacks: SecretStr = setting(
         SecretStr(""),
         "deployment",
-        "Earlier values of SECRET_KEY, comma separated, whose sessions and second factors stay valid after a change.",
+        "Earlier values of SECRET_KEY, comma separated, whose sessions, second factors and candidate packs stay "
+        "valid after a change.",
     )
     allowed_hosts: Annotated[list[str], NoDecode] = setting(
         ["localhost", "127.0.0.1", "[::1]"],

@@ -28,6 +28,8 @@ EXCEPTIONS = {
     "/admin/": {"script-src": "'self' 'unsafe-eval'", "style-src": "'self' 'unsafe-inline'"},
     "/api/docs/": {"style-src": "'self' 'unsafe-inline'"},
     "/docs/": {"style-src": "'self' 'unsafe-inline'"},
+    # Compiles the kernel, which is WebAssembly.
+    "/explore/on-device/": {"script-src": "'self' 'wasm-unsafe-eval'"},
     # The explorer, once its reader has agreed to load pictures of other servers.
     "/explore/remote-pictures/": {"img-src": "'self' data: https: http:"},
 }
