@@ -41,7 +41,7 @@ class CandidatePackView(APIView):
     scopes = single_scope(Scope.FEEDS_READ)
 
     def extra_cost(self, request: Request) -> int:
-        """Return the extra cost of a pack, which is ten pages of a feed."""
+        """Return the extra cost of a pack, which has as many posts as ten pages of a feed."""
         return FILE_COST
 
     @openapi.describe_endpoint(

@@ -10,8 +10,8 @@ from rest_framework.exceptions import NotFound
 
 from access.inputs import Request
 from access.views import APIView
-from recommendations.api.erasures import ErasuresView, ErasureView
 from recommendations.api.candidate_packs import CandidatePackView, PackKeysView
+from recommendations.api.erasures import ErasuresView, ErasureView
 from recommendations.api.explorer import explorer_page, on_device_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView

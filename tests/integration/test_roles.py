@@ -33,6 +33,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/access.md"
 COLUMNS = ["Viewer", "Editor", "Releaser", "Privacy officer"]
 PAGES = {
     "explorer": "/explore/",
+    "ranking in the browser": "/explore/on-device/",
     "dashboard": "/dashboard/",
     "product dashboard": "/product/",
     "dashboard data": "/dashboard/data",

@@ -1,4 +1,4 @@
-"""`manage.py candidate_pack create|rank`: a candidate pack as a file, and the order in which a device shows its posts."""
+"""`manage.py candidate_pack create|rank`: a candidate pack as a file, and the order of its posts on a device."""
 
 from __future__ import annotations
 

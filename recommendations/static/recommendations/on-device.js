@@ -182,7 +182,10 @@ new PerformanceObserver((list) => {
   byId("requests").textContent = `${state.requests}`;
 }).observe({ type: "resource" });
 
-byId("file").addEventListener("change", () => byId("file").files.length && loadFile(byId("file").files[0]));
+byId("file").addEventListener("change", ({ target }) => {
+  if (target.files.length) loadFile(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again
+});
 byId("save").addEventListener("click", saveFile);
 byId("forget").addEventListener("click", () => {
   changeProfile(emptyProfile(state.ranker.pack));
