@@ -70,7 +70,7 @@ class ExampleRecorder:
         """Send a request, record it with its response, and return the content of the response."""
         response = self.send(operation, body, **options)
         # Of a file that is not text, the example has the beginning.
-        is_file = response["Content-Type"] == "application/octet-stream"
+        is_file = response.get("Content-Type") == "application/octet-stream"
         text = json.dumps(f"{response.getvalue()[:8].decode()} …") if is_file else response.getvalue().decode()
         assert response.status_code == status, (operation, response.status_code, text)
         example = self.examples.setdefault(operation, {"responses": {}})
