@@ -10,6 +10,7 @@ import { scoreBar } from "./scores.js";
 
 const SHOWN_POSTS = 30;
 const SHOWN_TAGS = 8;
+const NARROW = "(max-width: 70rem)";
 const state = { memberId: null, number: 0, profile: null, ranker: null, ranked: null, cards: new Map(), requests: 0, isCounting: false };
 
 async function selectMember(memberId) {
@@ -173,13 +174,13 @@ function showStatus(text, isError = false) {
 
 function startCounting() {
   Object.assign(state, { requests: 0, isCounting: true });
-  byId("requests").textContent = "0";
+  byId("requests").textContent = "nothing";
 }
 
 new PerformanceObserver((list) => {
   if (!state.isCounting) return;
   state.requests += list.getEntries().length;
-  byId("requests").textContent = `${state.requests}`;
+  byId("requests").textContent = count(state.requests, "request");
 }).observe({ type: "resource" });
 
 byId("file").addEventListener("change", ({ target }) => {
@@ -194,4 +195,5 @@ byId("forget").addEventListener("click", () => {
   showOrder();
   showTags();
 });
+if (matchMedia(NARROW).matches) byId("profile").open = false;
 listMembers(null, selectMember);
