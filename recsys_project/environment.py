@@ -152,7 +152,11 @@ class Environment(BaseSettings):
         "results",
         "Accept API requests without a key, as the embedded stack does. Never use it in production.",
     )
-    graphql_introspection: bool = setting(False, "results", "Allow GraphQL introspection. DEBUG allows it as well.")
+    graphql_introspection: bool = setting(
+        False,
+        "results",
+        "Allow GraphQL introspection to keys and tokens. DEBUG allows it as well, and staff always may.",
+    )
     token_signing_keys: SecretStr = setting(
         SecretStr(""),
         "results",

@@ -49,6 +49,12 @@ def on_device_page(request: HttpRequest) -> HttpResponse:
     return refuse_others(request) or render(request, "recommendations/on_device.html")
 
 
+@require_safe
+def graphiql_page(request: HttpRequest) -> HttpResponse:
+    """Return GraphiQL, which sends queries to the GraphQL endpoint, to staff who may read feeds (docs/graphql.md)."""
+    return refuse_others(request) or render(request, "recommendations/graphiql.html")
+
+
 def refuse_others(request: HttpRequest) -> HttpResponse | None:
     """
     Return a redirect to the sign-in page, or None for staff who may read feeds.

@@ -297,6 +297,15 @@ def test_introspection_works_if_the_setting_allows_it(query_api, monkeypatch):
     assert "wasmDiscoveryFeed" in json.dumps(query_api("{ __schema { queryType { fields { name description } } } }"))
 
 
+def test_staff_may_introspect_and_keys_and_other_staff_may_not(world, client):
+    query = "{ __schema { queryType { name } } }"
+    assert "errors" in with_key(client, query, "feeds:read").json()
+    for role, is_allowed in (("Editor", True), ("Viewer", False)):
+        client.force_login(factories.staff(role))
+        response = client.post("/graphql", {"query": query}, content_type="application/json")
+        assert ((response.json().get("data") or {}).get("__schema") is not None) == is_allowed
+
+
 # Keys and tokens
 
 
