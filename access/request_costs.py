@@ -21,7 +21,7 @@ cores), and a worker learns from each of them later."""
 WHOLE_TABLE_COST = 100
 """Extra cost of a job that names no items, such as a feed for every member: that of a bulk request of 1,000."""
 FILE_COST = 10
-"""Extra cost of a file with everything about a member: up to tens of thousands of rows."""
+"""Extra cost of a file with everything about a member (up to tens of thousands of rows), or of a candidate pack."""
 MAX_VECTOR_LENGTH = 4096
 """Numbers in a vector, which counts as one item."""
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})

@@ -99,7 +99,8 @@ class Environment(BaseSettings):
     secret_key_fallbacks: SecretStr = setting(
         SecretStr(""),
         "deployment",
-        "Earlier values of SECRET_KEY, comma separated, whose sessions and second factors stay valid after a change.",
+        "Earlier values of SECRET_KEY, comma separated, whose sessions, second factors and candidate packs stay "
+        "valid after a change.",
     )
     allowed_hosts: Annotated[list[str], NoDecode] = setting(
         ["localhost", "127.0.0.1", "[::1]"],
@@ -171,7 +172,11 @@ class Environment(BaseSettings):
         "results",
         "Accept API requests without a key, as the embedded stack does. Never use it in production.",
     )
-    graphql_introspection: bool = setting(False, "results", "Allow GraphQL introspection. DEBUG allows it as well.")
+    graphql_introspection: bool = setting(
+        False,
+        "results",
+        "Allow GraphQL introspection to keys and tokens. DEBUG allows it as well, and staff always may.",
+    )
     token_signing_keys: SecretStr = setting(
         SecretStr(""),
         "results",

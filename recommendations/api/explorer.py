@@ -1,4 +1,4 @@
-"""The explorer: a page that shows the feed of any member. Its script uses the public API."""
+"""The explorer: pages that show the feed of any member. Their scripts use the public API."""
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -31,10 +31,8 @@ def explorer_page(request: HttpRequest, *, has_remote_pictures: bool = False) ->
     """
     if has_remote_pictures and is_cross_site(request):  # before the sign-in, whose form would lead back to this address
         return redirect("explorer")
-    if not session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ]):
-        if is_staff_session(request):
-            raise PermissionDenied
-        return redirect_to_login(request.get_full_path())
+    if refusal := refuse_others(request):
+        return refusal
     may = {part: all(session_may(request, name) for name in names) for part, names in PARTS.items()}
     context = {
         "may": may,
@@ -43,3 +41,28 @@ def explorer_page(request: HttpRequest, *, has_remote_pictures: bool = False) ->
         "variants": [policy.variant for policy in list_policies()] if may["compare"] else (),
     }
     return render(request, "recommendations/explorer.html", context)
+
+
+@require_safe
+def on_device_page(request: HttpRequest) -> HttpResponse:
+    """Return the page that ranks a candidate pack in the browser to staff who may read feeds (docs/on-device.md)."""
+    return refuse_others(request) or render(request, "recommendations/on_device.html")
+
+
+@require_safe
+def graphiql_page(request: HttpRequest) -> HttpResponse:
+    """Return GraphiQL, which sends queries to the GraphQL endpoint, to staff who may read feeds (docs/graphql.md)."""
+    return refuse_others(request) or render(request, "recommendations/graphiql.html")
+
+
+def refuse_others(request: HttpRequest) -> HttpResponse | None:
+    """
+    Return a redirect to the sign-in page, or None for staff who may read feeds.
+
+    Raises `PermissionDenied` for other staff.
+    """
+    if session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ]):
+        return None
+    if is_staff_session(request):
+        raise PermissionDenied
+    return redirect_to_login(request.get_full_path())

@@ -10,8 +10,9 @@ from rest_framework.exceptions import NotFound
 
 from access.inputs import Request
 from access.views import APIView
+from recommendations.api.candidate_packs import CandidatePackView, PackKeysView
 from recommendations.api.erasures import ErasuresView, ErasureView
-from recommendations.api.explorer import explorer_page
+from recommendations.api.explorer import explorer_page, graphiql_page, on_device_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobEventsView, JobFailuresView, JobResultView, JobRetryView, JobsView, JobView
@@ -67,6 +68,8 @@ urlpatterns = [
         {"has_remote_pictures": True},
         name="explorer-remote-pictures",
     ),
+    path("explore/graphql/", graphiql_page, name="graphiql"),
+    path("explore/on-device/", on_device_page, name="on-device"),
     path("main-parameters/", main_parameters_page, name="main-parameters"),
     path("main-parameters/<slug:variant>/<int:version>/", main_parameters_page, name="main-parameters-version"),
     path("api/v1/main-parameters", MainParametersView.as_view(), name="api-main-parameters"),
@@ -84,6 +87,8 @@ urlpatterns = [
         FollowRequestView.as_view(),
         name="api-follow-request",
     ),
+    path("api/v1/members/<id:member_id>/candidate-pack", CandidatePackView.as_view(), name="api-candidate-pack"),
+    path("api/v1/candidate-pack-keys", PackKeysView.as_view(), name="api-candidate-pack-keys"),
     path("api/v1/members/<id:member_id>/profile", ProfileFileView.as_view(), name="api-profile"),
     path("api/v1/members/<id:member_id>/reset", ProfileResetView.as_view(), name="api-reset"),
     path(

@@ -24,7 +24,8 @@ from structlog.contextvars import get_contextvars
 from access import throttles
 from access.callers import Caller
 from access.inputs import Inputs, Request
-from access.scopes import Scope
+from access.permissions import session_may
+from access.scopes import STAFF_PERMISSIONS, Scope
 from access.views import APIView, takes
 from recommendations.api.exception_handler import convert_to_problem
 from recommendations.api.problems import Problem
@@ -53,11 +54,17 @@ def charge(request: Request, operation: Operation) -> None:
         throttles.check_rate_limit(request, caller, units=units, earlier=earlier, is_write=is_member_write)
 
 
+def may_introspect(request: Request) -> bool:
+    """Return whether the request may read the schema. Staff may, for GraphiQL; keys and tokens by setting only."""
+    is_for_all = settings.DEBUG or settings.ENV.graphql_introspection
+    return is_for_all or session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ])
+
+
 def execute(
     query: str, variables: dict[str, Any], name: str | None, operation: Operation, request: Request
 ) -> ExecutionResult:
     """Execute the operation, which is within the limits."""
-    has_introspection = settings.DEBUG or settings.ENV.graphql_introspection
+    has_introspection = may_introspect(request)
     if operation.is_introspection:
         return introspect(query, json.dumps(variables), name, has_introspection)
     context = {"request": request, "document": operation.document}

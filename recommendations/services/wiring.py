@@ -66,6 +66,7 @@ from recommendations.stores.resident_facts import ResidentFacts
 from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.seal import Seal
+from recommendations.stores.signer import Signer
 from recommendations.stores.trained_models import TrainedModels
 from recommendations.stores.vocabulary import Vocabularies
 
@@ -374,6 +375,12 @@ def trained_models() -> TrainedModels:
 def seal() -> Seal:
     """Return the seal that encrypts personal values in Redis."""
     return Seal(settings.CACHE_SECRETS)
+
+
+@per_process
+def signer() -> Signer:
+    """Return the signer of candidate packs."""
+    return Signer([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])
 
 
 @per_process

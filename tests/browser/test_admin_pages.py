@@ -1,11 +1,41 @@
-"""The admin and the product dashboard in a real browser: they fit, need no other host, and are used by keyboard."""
+"""
+The pages of staff in a real browser: they fit, nothing covers their controls, they need no other host, and a keyboard
+is enough.
+
+There are no pictures to compare with: fonts and versions of the browser differ between machines, so such a test would
+fail where nothing is wrong. What a picture would show (a control that is covered, cut off or beyond the edge) is
+tested as such.
+"""
 
 import pytest
 
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATHS = ("/admin/", "/admin/auth/user/add/", "/admin/recommendations/post/", "/product/", "/nothing-here")
+PATHS = (
+    "/admin/",
+    "/admin/auth/user/add/",
+    "/admin/recommendations/post/",
+    "/product/",
+    "/dashboard/",
+    "/explore/",
+    "/explore/on-device/",
+    "/nothing-here",
+)
+FIND_COVERED = """() => {
+    const controls = [...document.querySelectorAll(
+        ["a", "button", "input", "select", "summary", "textarea"].map((name) => `main ${name}`).join())];
+    const isShown = (node) => node.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+    const isCovered = (node) => {
+        node.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+        const [box] = node.getClientRects();
+        if (!box || box.width < 2 || box.height < 2) return false;
+        const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+        return !(node.contains(hit) || hit?.closest("label")?.control === node);
+    };
+    return controls.filter(isShown).filter(isCovered).map((node) => node.outerHTML.slice(0, 200));
+}"""
+"""Returns the controls of a page that a click in their middle does not reach, wherever the page is scrolled to."""
 SCREENS = [(scheme, width) for scheme in ("light", "dark") for width in (390, 1280)]
 
 
@@ -30,8 +60,17 @@ def test_pages_fit_have_one_main_landmark_and_stay_on_the_host(browser, live_ser
             page.goto(path)
             assert page.locator("main").count() == 1, path
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path, scheme, width)
+            assert page.evaluate(FIND_COVERED) == [], (path, scheme, width)
         context.close()
     assert problems == []
+
+
+def test_a_covered_control_is_found(browser):
+    page = browser.new_page()
+    buttons = "".join(f"<button style='position: absolute; top: {top}px'>{top}</button>" for top in (0, 4, 900))
+    page.set_content(f"<main style='height: 2000px'>{buttons}</main>")
+    assert page.evaluate(FIND_COVERED) == ['<button style="position: absolute; top: 0px">0</button>']
+    page.close()
 
 
 def test_the_first_page_is_used_by_keyboard(browser, live_server, client, redis_url):

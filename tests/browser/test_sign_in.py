@@ -33,6 +33,8 @@ PAGES = [
     "/dashboard/",
     "/product/",
     "/explore/",
+    "/explore/on-device/",
+    "/explore/graphql/",
     "/api/docs/",
     "/nowhere",
 ]

@@ -126,7 +126,7 @@ def build_rest_member_cases():
     file = profile(interests=interests | {"affinities": {"author": {ID: 1.0}}})
     yield rest("interests.affinities.author[]", "member", "PUT", f"{VIEWER}/profile", file)
     yield rest("member_id (body)", "member", "PUT", f"{VIEWER}/profile", profile(member_id=ID))
-    for rest_of_path in ("feed", "preferences", "follow-requests", "profile", "show-less-effects"):
+    for rest_of_path in ("feed", "candidate-pack", "preferences", "follow-requests", "profile", "show-less-effects"):
         yield rest("member_id", "member", "GET", f"/api/v1/members/{ID}/{rest_of_path}")
     yield rest("member_id", "member", "GET", f"/api/v1/interactions?member_id={ID}")
     yield rest("member_id", "member", "POST", f"/api/v1/members/{ID}/seen", {"post_ids": ["seen-one"]})

@@ -69,7 +69,9 @@ class ExampleRecorder:
     def __call__(self, operation, status, body=None, **options):
         """Send a request, record it with its response, and return the content of the response."""
         response = self.send(operation, body, **options)
-        text = response.getvalue().decode()
+        # Of a file that is not text, the example has the beginning.
+        is_file = response.get("Content-Type") == "application/octet-stream"
+        text = json.dumps(f"{response.getvalue()[:8].decode()} …") if is_file else response.getvalue().decode()
         assert response.status_code == status, (operation, response.status_code, text)
         example = self.examples.setdefault(operation, {"responses": {}})
         if body is not None:
@@ -177,6 +179,8 @@ def read_feeds(call_api):
     }
     call_api("explain", 200, **parameters)
     call_api("list_similar_posts", 200, post_id="7", query={"viewer_id": READER, "limit": 1})
+    call_api("read_candidate_pack", 200, member_id=READER)
+    call_api("list_candidate_pack_keys", 200)
     call_api("mark_seen", 200, {"post_ids": ["7", "8"]}, member_id=READER)
     call_api("mark_seen", 207, {"post_ids": ["7", "8/"]}, member_id=READER)
     call_api("list_show_less_effects", 200, member_id=READER)

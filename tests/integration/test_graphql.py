@@ -216,7 +216,6 @@ def test_a_body_that_is_not_a_query_gets_a_problem(query_api, client, body):
         "{",
         "{ nothing }",
         "{ discoveryFeed { edges { cursor } } }",
-        "{ __schema { types { name } } }",
         "{" + " ".join(f'a{n}: preferences(memberId: "ann") {{ region }}' for n in range(11)) + "}",
         "{ __typename " * 12 + "}" * 12,
         "{ " + "__typename " * 2_100 + "}",
@@ -292,9 +291,16 @@ def test_an_unexpected_error_reveals_no_details(query_api, monkeypatch, caplog):
     assert "hunter2" in caplog.text
 
 
-def test_introspection_works_if_the_setting_allows_it(query_api, monkeypatch):
+def test_keys_introspect_if_the_setting_allows_it_and_staff_always(world, client, monkeypatch):
+    query = "{ __schema { queryType { fields { name description } } } }"
+    assert code(with_key(client, query, "feeds:read").json()) == "invalid-query"
+    for role, is_allowed in (("Editor", True), ("Viewer", False)):
+        client.force_login(factories.staff(role))
+        response = client.post("/graphql", {"query": query}, content_type="application/json")
+        assert ("wasmDiscoveryFeed" in response.content.decode()) == is_allowed
+    client.logout()
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"graphql_introspection": True}))
-    assert "wasmDiscoveryFeed" in json.dumps(query_api("{ __schema { queryType { fields { name description } } } }"))
+    assert "wasmDiscoveryFeed" in json.dumps(with_key(client, query, "feeds:read").json())
 
 
 # Keys and tokens

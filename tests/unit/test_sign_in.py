@@ -91,6 +91,8 @@ def test_only_the_admin_may_evaluate_expressions_and_no_page_runs_inline_scripts
     assert "img-src 'self' data:;" in content_security_policy("/explore/")
     wider = content_security_policy("/explore/remote-pictures/")
     assert "img-src 'self' data: https: http:;" in wider and "script-src 'self';" in wider
+    assert "script-src 'self';" in content_security_policy("/explore/graphql/")
+    assert "script-src 'self' 'wasm-unsafe-eval';" in content_security_policy("/explore/on-device/")
 
 
 def test_a_production_passes_the_deployment_check_without_a_warning():

@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from recommendations.contracts import Policy
+from recommendations.contracts import Policy, Query
 from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable
-from recommendations.services.serving.pages import Page
+from recommendations.services.serving.pages import CheckedPage, Page
 from recommendations.services.serving.query import NO_FILTERS, EngineAssignment, assign_engine, get_viewer, load_history
 from recommendations.services.serving.ranking import NoSlateError
 from recommendations.services.serving.recommend import build_filtered_query, check_page, validate_request
 from recommendations.services.serving.slates import FreshSlate, SlatePosition, build_slate
+from recommendations.stores.relational_viewers import Viewer
 
 
 @wiring.pin_embedding_models
@@ -45,6 +46,16 @@ def preview_feed(
     query = build_filtered_query(viewer, assignment, feed, NO_FILTERS, now)
     if policy is not None:
         query = replace(query, policy=policy)
+    served = rank_unserved(query, viewer, assignment, limit=limit)
+    return replace(served.page, next_cursor=None)
+
+
+def rank_unserved(query: Query, viewer: Viewer, assignment: EngineAssignment, *, limit: int) -> CheckedPage:
+    """
+    Return the first page of *query*'s feed, ranked now, with score parts. Nothing is cached or recorded.
+
+    Raises a `ServiceError`.
+    """
     query, viewer = load_history(query, viewer, assignment)
     trace = Trace()
     try:
@@ -52,5 +63,4 @@ def preview_feed(
     except NoSlateError as error:
         raise FactsUnavailable("The feed cannot be ranked now. Try again shortly.") from error
     position = SlatePosition(FreshSlate(slate, trace))
-    served = check_page(query, position, viewer, assignment, limit=limit, explain=True)
-    return replace(served.page, next_cursor=None)
+    return check_page(query, position, viewer, assignment, limit=limit, explain=True)

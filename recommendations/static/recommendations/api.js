@@ -1,10 +1,18 @@
 // Client of the public API. A call is an object with method, path, query and body, so that the page can also show it as
-// code. `send` returns the response; a failed request throws an Error with the problem's detail and its code.
+// code. `send` returns the response's JSON; a failed request throws an Error with the problem's detail and its code.
 
 const token = document.querySelector("meta[name=csrf-token]").content;
 const LIKING_KINDS = ["like", "share", "save", "comment", "follow"];
 
-export async function send({ method, path, query, body }) {
+export const send = async (call) => {
+  const response = await request(call);
+  return response.status === 204 ? {} : response.json();
+};
+
+// Returns the bytes of a response that is not JSON.
+export const receive = async (call) => (await request(call)).arrayBuffer();
+
+async function request({ method, path, query, body }) {
   const options = { method };
   if (body !== undefined) {
     options.headers = { "Content-Type": "application/json", "X-CSRFToken": token };
@@ -18,8 +26,8 @@ export async function send({ method, path, query, body }) {
   } catch {
     throw new Error("The server cannot be reached. Is it running?");
   }
-  const content = response.status === 204 ? {} : await response.json().catch(() => ({}));
-  if (response.ok) return content;
+  if (response.ok) return response;
+  const content = await response.json().catch(() => ({}));
   const places = (content.errors ?? []).map((error) => [error.pointer ?? error.parameter, error.detail]);
   const details = places.map((words) => words.filter(Boolean).join(" "));
   const message = details.join(" ") || content.detail || `The server responded with ${response.status}.`;
@@ -43,6 +51,8 @@ const entries = (query) =>
 export const members = (prefix) => get("members", { prefix, limit: 30 });
 export const feed = ({ memberId, feed, cursor, explain, limit }) =>
   get(`members/${encode(memberId)}/feed`, { feed, explain, limit, cursor });
+export const candidatePack = (memberId) => get(`members/${encode(memberId)}/candidate-pack`);
+export const packKeys = () => get("candidate-pack-keys");
 export const preview = ({ memberId, feed, engine, variant, limit }) =>
   get("feed-preview", { member_id: memberId, feed, engine, variant, limit });
 export const similar = (postId, viewerId, limit) =>
