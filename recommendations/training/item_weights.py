@@ -13,10 +13,11 @@ which needs no matrix over all posts.
 A positive weight from i to j tells that members liked both. It is kept only if at least `min_members` members did, so
 that neither a score nor a reason reveals what one member liked.
 
-The exact table has a weight for almost every pair of posts, too many to store. A score is a sum of many small weights of
-both signs, so what is left out must be small in the scores and not in its row: the weights of a post that many members
-liked are in the scores of many members. The entries with the largest products of absolute weight and likes of the
-source are kept. Keeping as many of each post found .075 instead of .093 of the NDCG by global time (docs/evaluation.md).
+The exact table has a weight for almost every pair of posts, too many to store. A score is a sum of many small weights
+of both signs, so what is left out must be small in the scores and not in its row: the weights of a post that many
+members liked are in the scores of many members. The entries with the largest products of absolute weight and likes of
+the source are kept. As many entries of each post, the largest of its row, find a sixth less of the NDCG by global time
+(docs/evaluation.md).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from recommendations.collaborative.item_weights import ItemWeightTable
@@ -39,6 +41,7 @@ INVERTED_AT_ONCE = 2_048
 DENSE_POSTS = 8_192
 """Most liked posts whose common likes are held as a dense matrix. Changes the memory and the speed."""
 
+Integers = NDArray[np.signedinteger[Any]]
 OnPosts = Callable[[int, int], None]
 """Called with the number of posts that are done and the number of all posts."""
 
@@ -194,7 +197,7 @@ def invert_in_place(matrix: Float64Array) -> None:
     matrix[half:, :half] = across.T
 
 
-def find_largest(sizes: Int16Array | Int64Array, count: int) -> BoolArray:
+def find_largest(sizes: Integers, count: int) -> BoolArray:
     """Return which of *sizes* (b, p) are among the *count* largest of their row and above 0; the lower column wins."""
     if sizes.shape[1] <= count:
         return sizes > 0
@@ -227,9 +230,7 @@ def neighborhood_entries(likes: sparse.csr_matrix, settings: ItemWeightSettings,
         sources.append(common.order[neighbors])
         weights.append(units)
     on_posts(posts, posts)
-    return sort_entries(
-        np.concatenate(sources), np.concatenate(targets), np.concatenate(weights), settings.max_entries
-    )
+    return sort_entries(np.concatenate(sources), np.concatenate(targets), np.concatenate(weights), settings.max_entries)
 
 
 def regress(system: Float64Array, ridge: float) -> Float64Array:
