@@ -208,8 +208,8 @@ class Policy:
     of a new setting in a stored variant, write a new version of the variant.
     """
 
-    taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity to the viewer's positive interests.")
-    cold_taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity of posts that are not resident in memory.")
+    taste: float = ranged_field(1.4, 0, 10, "Weight of the similarity to the viewer's positive interests.")
+    cold_taste: float = ranged_field(1.4, 0, 10, "Weight of the similarity of posts that are not resident in memory.")
     dislike: float = ranged_field(
         0.5, 0, 10, "Weight of the similarity to posts that the viewer rejected. Lowers the score."
     )
@@ -237,7 +237,7 @@ class Policy:
     )
     liked_next: float = ranged_field(0.2, 0, 10, "Weight of posts that members liked after what the viewer liked last.")
     follow: float = ranged_field(0.2, 0, 10, "Weight of posts by authors whom the viewer follows.")
-    author: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the author.")
+    author: float = ranged_field(0.4, 0, 10, "Weight of the viewer's affinity for the author.")
     topic: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the tags of the post.")
     show_less: float = ranged_field(
         2.0, 0, 10, "Weight of negative feedback on the author, topic or kind of post. Lowers the score."
@@ -259,7 +259,7 @@ class Policy:
         72.0, 0.1, 87_600, "Hours after which the recency of a post halves.", neutral=72
     )
     diversity: float = ranged_field(
-        0.1, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
+        0.3, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
     )
     author_cap: int = ranged_field(3, 1, 1000, "Maximum number of posts by one author in a slate.", neutral=1000)  # type: ignore[assignment]
     nearest_candidates: int = ranged_field(  # type: ignore[assignment]

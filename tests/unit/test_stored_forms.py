@@ -46,8 +46,8 @@ def test_the_bits_of_sources_and_reasons_never_change():
 def test_the_default_policy_is_pinned():
     """A change of a default changes the feeds of every variant without a policy, without a new version."""
     assert Policy() == Policy(
-        taste=1.0,
-        cold_taste=1.0,
+        taste=1.4,
+        cold_taste=1.4,
         dislike=0.5,
         recency=0.05,
         popularity=0.125,
@@ -58,7 +58,7 @@ def test_the_default_policy_is_pinned():
         co_liked=0.8,
         liked_next=0.2,
         follow=0.2,
-        author=0.2,
+        author=0.4,
         topic=0.2,
         show_less=2.0,
         quality=0.1,
@@ -67,7 +67,7 @@ def test_the_default_policy_is_pinned():
         fatigue_half_life_hours=6,
         session=0.8,
         recency_half_life_hours=72,
-        diversity=0.1,
+        diversity=0.3,
         author_cap=3,
         nearest_candidates=400,
         max_interests=4,
