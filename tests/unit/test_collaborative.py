@@ -265,7 +265,7 @@ def test_a_unit_is_rounded_to_few_bits(unit):
 
 def test_all_likes_count_alike_for_item_weights_and_rejections_less():
     assert weigh_all(np.array([1, -2, 3])) == [(3, 64), (1, 64), (2, -16)]
-    assert len(weigh_all(np.arange(1, 300))) == 100
+    assert len(weigh_all(np.arange(1, 700))) == 500
 
 
 def test_the_latest_likes_count_most_for_co_likes():
