@@ -589,7 +589,7 @@ def test_the_table_is_printed_and_progress_goes_to_stderr(tmp_path):
     arguments = ("--files", str(tmp_path), "--format", "lists", "--no-peers", "--feed", "trending")
     call_command("evaluate", *arguments, stdout=out, stderr=err)
     assert "citeulike-a, random one out: 10 cases" in out.getvalue()
-    assert "10 cases: imported" in err.getvalue()
+    assert "10 cases: policies" in err.getvalue()
 
 
 @pytest.mark.parametrize(
