@@ -23,7 +23,8 @@ from monitoring.maintenance import MaintenanceResult
 from monitoring.transactions import write_transaction
 from recommendations.models import AuthorCrowd, CrowdNewcomer
 from recommendations.services.learning import crowds, popularity
-from recommendations.stores.row_locks import lock_members
+from recommendations.services.learning.crowds import AuthorDay
+from recommendations.stores.row_locks import lock_members, lock_rows
 
 FREE_NEWCOMERS = 10
 """Newcomers of one author and day that count in full, whoever else reacts. Changes the answer."""
@@ -53,10 +54,9 @@ def are_most_newcomers(recent: QuerySet[AuthorCrowd]) -> bool:
 def damp_crowd(crowd: AuthorCrowd, now: datetime) -> int:
     """Set the shares of the newcomers of one crowd. Return how many changed."""
     author_id, day = crowd.author_id, crowd.day
-    rows = CrowdNewcomer.objects.filter(author=author_id, day=day)
-    keys = {(member_id, day, author_id) for member_id in rows.values_list("member_id", flat=True)}
+    keys, others = read_crowd(crowd)
     newcomers = crowds.find_newcomers(keys, {})
-    others = crowd.others + len(keys) - len(newcomers)
+    others += len(keys) - len(newcomers)
     share = min(1.0, max(FREE_NEWCOMERS, NEWCOMERS_PER_OTHER * others) / max(len(newcomers), 1))
     # Every one of them: a member who is a newcomer no longer counts in full.
     shares = {key[0]: share if key in newcomers else None for key in sorted(keys)}
@@ -65,6 +65,20 @@ def damp_crowd(crowd: AuthorCrowd, now: datetime) -> int:
     changed = sum(set_shares(author_id, day, batch, now) for batch in batches)
     AuthorCrowd.objects.filter(pk=crowd.pk).update(share=share, changed_at=now)
     return changed
+
+
+@write_transaction
+def read_crowd(crowd: AuthorCrowd) -> tuple[set[AuthorDay], int]:
+    """
+    Return who is counted as a newcomer in a crowd, and the number of others.
+
+    Learning changes both in one transaction, and locks the crowd's row last. So while this transaction has the lock,
+    it reads both from before or after a change, never one of each.
+    """
+    lock_rows(AuthorCrowd, [crowd.pk])
+    rows = CrowdNewcomer.objects.filter(author=crowd.author_id, day=crowd.day)
+    keys = {(member_id, crowd.day, crowd.author_id) for member_id in rows.values_list("member_id", flat=True)}
+    return keys, sum(AuthorCrowd.objects.filter(pk=crowd.pk).values_list("others", flat=True))
 
 
 @write_transaction
