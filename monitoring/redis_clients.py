@@ -68,13 +68,23 @@ def redis_dependency(url: str) -> Dependency:
     return dependency(server_name(url))
 
 
-def connection_options(url: str) -> dict[str, Any]:
-    """Return the options of every client of the server at *url*."""
-    return tls_options(settings.ENV, url) | {
+def patience_options(url: str) -> dict[str, Any]:
+    """Return how long every client of the server at *url* waits, and how often it tries."""
+    return {
         "socket_timeout": TIMEOUT_SECONDS,
         "socket_connect_timeout": TIMEOUT_SECONDS,
         "retry": SingleAttempt(server_name(url)),
     }
+
+
+def connection_options(url: str) -> dict[str, Any]:
+    """Return the options of every client of the server at *url*."""
+    return tls_options(settings.ENV, url) | patience_options(url)
+
+
+def local_client(url: str) -> redis.Redis:
+    """Return a client of a server that this process started: without TLS and sentinels, so it needs no settings."""
+    return redis.Redis.from_url(url, **patience_options(url))
 
 
 def redis_client(url: str, **options: Any) -> redis.Redis:

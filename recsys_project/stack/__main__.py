@@ -22,7 +22,7 @@ from pathlib import Path
 import redis
 from rich.console import Console
 
-from monitoring.redis_clients import redis_client
+from monitoring.redis_clients import local_client
 from recsys_project.environment import ROOT, Environment
 from recsys_project.stack import commands
 from recsys_project.stack import redis as embedded_redis
@@ -134,7 +134,7 @@ class Stack:
 def is_redis_up(url: str) -> bool:
     """Return whether the Redis server at *url* answers a ping."""
     try:
-        with redis_client(url) as client:
+        with local_client(url) as client:
             return bool(client.ping())
     except redis.RedisError:
         return False
