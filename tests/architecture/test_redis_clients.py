@@ -16,4 +16,5 @@ def test_no_module_creates_a_client_of_its_own():
         for path in (ROOT / package).rglob("*.py")
         if CLIENT.search(path.read_text())
     }
-    assert found == {"access/throttles.py": ["RedisStorage"], "monitoring/redis_clients.py": ["from_url"]}
+    # `redis_client` and `local_client`, which have the same timeout, attempts and breaker.
+    assert found == {"access/throttles.py": ["RedisStorage"], "monitoring/redis_clients.py": ["from_url", "from_url"]}
