@@ -27,6 +27,7 @@ R = TypeVar("R")
 
 TIMEOUT_SECONDS = 1.0
 """The longest that a call waits for a Redis that does not respond."""
+TIMEOUTS: dict[str, Any] = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
 
 
 class UnavailableError(redis.ConnectionError):
@@ -70,11 +71,7 @@ def redis_dependency(url: str) -> Dependency:
 
 def patience_options(url: str) -> dict[str, Any]:
     """Return how long every client of the server at *url* waits, and how often it tries."""
-    return {
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
-        "retry": SingleAttempt(server_name(url)),
-    }
+    return TIMEOUTS | {"retry": SingleAttempt(server_name(url))}
 
 
 def connection_options(url: str) -> dict[str, Any]:
@@ -94,9 +91,8 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
     if not addresses:
         return redis.Redis.from_url(url, **options)
     address = {name: value for name, value in parse_url(url).items() if name in ("db", "username", "password")}  # type: ignore[no-untyped-call]
-    patience = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        addresses, sentinel_kwargs=patience | {"retry": Retry(NoBackoff(), 0)} | sentinel_options(settings.ENV, url)
+        addresses, sentinel_kwargs=TIMEOUTS | {"retry": Retry(NoBackoff(), 0)} | sentinel_options(settings.ENV, url)
     )
     client: redis.Redis = sentinel.master_for(
         parse_url(url)["host"],  # type: ignore[no-untyped-call]
