@@ -69,7 +69,12 @@ def site(live_server, worker, monkeypatch):
 
 @pytest.fixture
 def page(browser, site, request):
-    """Yield a page. The test fails if its console has an error."""
+    """
+    Yield a page. The test fails if its console has an error.
+
+    A test whose requests fail names the reasons in `page.expected_failures`, for example "404", at any time: the
+    browser reports a failed request whenever its response arrives, perhaps after the last step of the test.
+    """
     options = getattr(request, "param", {})
     context = browser.new_context(base_url=site, **options)
     page = context.new_page()
@@ -77,7 +82,12 @@ def page(browser, site, request):
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.set_default_timeout(TIMEOUT_MS)
-    page.console_errors = errors
+    page.expected_failures = []
     yield page
     context.close()
-    assert errors == []
+    assert [error for error in errors if not is_expected(error, page.expected_failures)] == []
+
+
+def is_expected(error, reasons):
+    """Return whether the browser reports a request that the test made fail."""
+    return error.startswith("Failed to load resource") and any(reason in error for reason in reasons)

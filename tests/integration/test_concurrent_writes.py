@@ -106,7 +106,9 @@ def create_world() -> None:
     for number, (member, post) in enumerate([(ann, first), (bob, second)]):
         factories.interaction(member, post, at=NOW - HOUR, event_id=f"learned-{number}")
     learn.learn_interactions(member_ids=[ann.pk, bob.pk], now=NOW - HOUR)
-    # Ann is a ring of one of Bob's, because newcomers are not most of those who react to most authors.
+    # Ann is a ring of one of Bob's, because newcomers are not most of those who react to most authors. It is the only
+    # ring: each crowd is damped in a transaction of its own, and an interaction may be learned between two of them.
+    AuthorCrowd.objects.filter(author=ann).update(others=5)
     for author in (cay, dan):
         AuthorCrowd.objects.create(author=author, day=NOW.date(), newcomers=0, others=5, changed_at=NOW - HOUR)
     event("hidden", kind="not_interested", post="third", target="author")

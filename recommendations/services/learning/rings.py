@@ -35,7 +35,11 @@ BATCH_MEMBERS = 50
 
 
 def damp_rings(*, now: datetime) -> MaintenanceResult:
-    """Set what counts of each newcomer's weight in every crowd that is, or was, mostly newcomers."""
+    """
+    Set what counts of each newcomer's weight in every crowd that is, or was, mostly newcomers.
+
+    Each crowd is damped in transactions of its own. What is learned meanwhile counts from the next run on.
+    """
     recent = AuthorCrowd.objects.filter(day__gte=crowds.first_day(now))
     if are_most_newcomers(recent):
         return MaintenanceResult(note="most authors have mostly newcomers: nothing is damped")
