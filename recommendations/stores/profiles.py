@@ -50,8 +50,6 @@ SELECT_FEEDBACK = (
     f"SELECT target, target_key, created_at FROM {FEEDBACK_TABLE} WHERE member_id = %s AND target <> 'post'"
 )
 SELECT_REACTIONS = f"SELECT reactions FROM {HISTORY_TABLE} WHERE member_id = %s"
-SERVED_REACTIONS = 200
-"""Newest reactions of a member that ranking reads. Changes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +96,8 @@ def profile_version(rows: Rows) -> ProfileVersion | None:
 
 
 def decode_reactions(rows: Rows) -> Int64Array:
-    """Return the newest reactions from the rows of `SELECT_REACTIONS`, oldest first, as in `ReactionHistory`."""
-    return np.frombuffer(rows[0][0], "<i8")[-SERVED_REACTIONS:].copy() if rows else EMPTY_IDS
+    """Return the reactions from the rows of `SELECT_REACTIONS`, oldest first, as in `ReactionHistory`."""
+    return np.frombuffer(rows[0][0], "<i8") if rows else EMPTY_IDS
 
 
 def decode_profile(rows: Rows, model: str, dimension: int) -> Profile | None:

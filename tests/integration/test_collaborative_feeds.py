@@ -9,8 +9,9 @@ import pytest
 
 from monitoring import metrics
 from recommendations.collaborative.item_weights import ItemWeightTable
+from recommendations.collaborative.strengths import MAX_WEIGHTED
 from recommendations.contracts import Policy, Reason
-from recommendations.models import FeedRequest, Member, Post, SeenPost
+from recommendations.models import FeedRequest, Member, Post, ReactionHistory, SeenPost
 from recommendations.services import invalidate, wiring
 from recommendations.services.explaining import replay
 from recommendations.services.explaining.explain import explain
@@ -119,6 +120,17 @@ def test_item_weights_are_a_source_and_a_part(platform, monkeypatch):
     assert pick.parts["item_weights"] == Policy().item_weights * 3
     assert "p41" not in [pick.post.id for pick in page.picks]
     assert FeedRequest.objects.get(pk=page.request_id).trained_model_id == 77
+
+
+def test_item_weights_use_a_like_before_hundreds_of_newer_reactions(platform, monkeypatch):
+    use_table(monkeypatch, platform, {"p0": {"p40": 0.5}}, scale=0.25)
+    platform.like(platform.viewer, "p0")
+    others = 1_000_000 + np.arange(MAX_WEIGHTED - 1)
+    history = np.concatenate([[platform.posts["p0"].pk], others, -others - MAX_WEIGHTED])
+    ReactionHistory.objects.filter(member=platform.viewer).update(
+        reactions=history.astype("<i8").tobytes(), reacted_at=np.arange(len(history), dtype="<f8").tobytes()
+    )
+    assert pick_of(platform.serve(explain=True), "p40").parts["item_weights"] == Policy().item_weights * 2
 
 
 def test_the_named_reactions_add_up_to_the_part_to_the_last_bit(platform, monkeypatch):
