@@ -6,7 +6,9 @@ export const EXAMPLES = [
     query: `query Feed($memberId: ID!) {
   discoveryFeed(memberId: $memberId, first: 5) {
     requestId engine fallback emptyReason
-    edges { node { post { id text } score reasons { sentence } } }
+    edges {
+      node { post { id text } score reasons { sentence } }
+    }
     pageInfo { hasNextPage endCursor }
   }
 }
@@ -16,7 +18,9 @@ export const EXAMPLES = [
     title: "A feed with the parts of each score",
     query: `query ScoreParts($memberId: ID!) {
   feed(name: "discovery", memberId: $memberId, first: 5, explain: true) {
-    edges { node { post { id } score sources parts { name value } } }
+    edges {
+      node { post { id } score sources parts { name value } }
+    }
   }
 }
 `,

@@ -51,7 +51,7 @@ function fieldItem(type, field) {
 function inputItem(input) {
   const item = element("li", input.isDeprecated ? "deprecated" : "", element("span", "field-name", input.name));
   if (input.type) item.append(": ", typeLink(input.type));
-  if (input.defaultValue) item.append(` = ${input.defaultValue}`);
+  if (input.defaultValue && input.defaultValue !== "null") item.append(` = ${input.defaultValue}`);
   item.append(...described(input));
   return searchable(item, input);
 }
