@@ -7,7 +7,11 @@ export const EXAMPLES = [
   discoveryFeed(memberId: $memberId, first: 5) {
     requestId engine fallback emptyReason
     edges {
-      node { post { id text } score reasons { sentence } }
+      node {
+        score
+        post { id text }
+        reasons { sentence }
+      }
     }
     pageInfo { hasNextPage endCursor }
   }
@@ -19,7 +23,11 @@ export const EXAMPLES = [
     query: `query ScoreParts($memberId: ID!) {
   feed(name: "discovery", memberId: $memberId, first: 5, explain: true) {
     edges {
-      node { post { id } score sources parts { name value } }
+      node {
+        score sources
+        post { id }
+        parts { name value }
+      }
     }
   }
 }
