@@ -427,7 +427,7 @@ def test_the_first_model_is_trained_measured_stored_and_activated(platform):
     assert (view.state, row.state, row.problem, row.parent) == ("active", State.ACTIVE, "", None)
     assert (row.member_count, row.post_count, row.like_count, row.reaction_count) == (30, 20, 210, 240)
     assert (row.data_from, row.data_until) == (NOW, NOW + timedelta(minutes=6))
-    assert row.settings["min_members"] == 2 and row.trained_at > NOW
+    assert row.settings["min_members"] == 2 and NOW < row.trained_at <= row.activated_at
     assert row.metrics["cases"] == 30
     assert row.metrics["ndcg10"] > row.metrics["popularity"]["ndcg10"]
     assert row.metrics["popularity"]["ndcg10_difference"][1] > 0
