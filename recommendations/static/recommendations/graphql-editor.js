@@ -20,12 +20,11 @@ export function replaceText(start, end, text) {
 
 // Replaces the whole query. An empty editor has nothing to undo, and the focus stays where it is.
 export function setQuery(text) {
-  if (!area.value) {
+  if (area.value) replaceText(0, area.value.length, text);
+  else {
     area.value = text;
     area.dispatchEvent(new Event("input"));
-    return;
   }
-  replaceText(0, area.value.length, text);
   area.setSelectionRange(0, 0);
   area.scrollTop = 0;
 }
