@@ -34,6 +34,11 @@ def percentage(name: str, description: str = "") -> Column:
     return number_column(name, lambda value: f"{value:g} %", description)
 
 
+def fraction(name: str, description: str = "") -> Column:
+    """Return a column for a number that is stored as a fraction, such as 0.125, which it shows in percent."""
+    return number_column(name, lambda value: f"{100 * value:.3g} %", description)
+
+
 def byte_size(name: str, description: str = "") -> Column:
     """Return a column for a number of bytes, in its largest unit."""
     return number_column(name, filesizeformat, description)

@@ -2,9 +2,9 @@
 Headers that limit what a page may do in a browser, and keep responses out of caches. Django sets the other security
 headers by its own settings.
 
-No page needs an inline script, so a script that someone injects into a page does not run. The pages of four libraries
-need more: the admin's theme evaluates expressions in its own attributes (Alpine.js), and it, the API's documentation,
-the documentation's site and GraphiQL set inline styles. docs/decisions/0022-sign-in.md has the reasons.
+No page needs an inline script, so a script that someone injects into a page does not run. The pages of three libraries
+need more: the admin's theme evaluates expressions in its own attributes (Alpine.js), and it, the API's documentation
+and the documentation's site set inline styles. docs/decisions/0022-sign-in.md has the reasons.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ EXCEPTIONS = {
     "/admin/": {"script-src": "'self' 'unsafe-eval'", "style-src": "'self' 'unsafe-inline'"},
     "/api/docs/": {"style-src": "'self' 'unsafe-inline'"},
     "/docs/": {"style-src": "'self' 'unsafe-inline'"},
-    # GraphiQL: its fonts are in its style sheet.
-    "/explore/graphql/": {"style-src": "'self' 'unsafe-inline'", "font-src": "'self' data:"},
     # Compiles the kernel, which is WebAssembly.
     "/explore/on-device/": {"script-src": "'self' 'wasm-unsafe-eval'"},
     # The explorer, once its reader has agreed to load pictures of other servers.

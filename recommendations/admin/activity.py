@@ -8,12 +8,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from monitoring.admin_columns import rounded
+from monitoring.admin_columns import fraction, rounded
 from recommendations.admin.base import ReadOnlyAdmin
-from recommendations.admin.formatting import html_table, unpack_floats
+from recommendations.admin.formatting import html_link, html_table, unpack_floats
 from recommendations.contracts import origins_of
 from recommendations.models import (
     AuthorCrowd,
@@ -105,7 +104,7 @@ class DampedEngagementAdmin(ReadOnlyAdmin):
 class AuthorCrowdAdmin(ReadOnlyAdmin):
     """Crowds of newcomers whose reactions to an author's posts count in part."""
 
-    list_display = ("author", "day", "newcomers", "others", rounded("share"), "changed_at")
+    list_display = ("author", "day", "newcomers", "others", fraction("share", "share that counts"), "changed_at")
     fields = (*list_display, "member_list")
     readonly_fields = (list_display[4], "member_list")
     list_select_related = ("author",)
@@ -122,14 +121,14 @@ class AuthorCrowdAdmin(ReadOnlyAdmin):
     def member_list(self, crowd: AuthorCrowd) -> SafeString:
         """Return a link to the list of the ring's members."""
         url = reverse("admin:recommendations_crowdnewcomer_changelist")
-        return format_html('<a href="{}?author={}&amp;day={}">{}</a>', url, crowd.author_id, crowd.day, crowd.newcomers)
+        return html_link(f"{url}?author={crowd.author_id}&day={crowd.day}", crowd.newcomers)
 
 
 @admin.register(CrowdNewcomer)
 class CrowdNewcomerAdmin(ReadOnlyAdmin):
     """Newcomers who reacted to an author's posts, each with the share that counts."""
 
-    list_display = ("member", "author", "day", rounded("share"))
+    list_display = ("member", "author", "day", fraction("share", "share that counts"))
     fields = list_display
     readonly_fields = (list_display[3],)
     list_select_related = ("member", "author")

@@ -1,4 +1,4 @@
-"""Formats binary fields for display."""
+"""Formats fields for display: binary data, tables and links."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def summarize_vectors(packed: bytes | memoryview, dimension: int) -> str:
         return f"damaged: {len(values)} numbers do not form rows of {dimension}"
     norms = np.linalg.norm(values.reshape(-1, dimension), axis=1)
     return f"{len(norms)} × {dimension}; norms {', '.join(f'{norm:.3f}' for norm in norms[:20]) or 'none'}"
+
+
+def html_link(url: str, text: object) -> SafeString:
+    """Return a link that looks like those of the admin's theme."""
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:

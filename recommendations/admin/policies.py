@@ -15,13 +15,12 @@ from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from access.scopes import STAFF_PERMISSIONS, Scope
 from monitoring.clock import now
 from recommendations.admin.base import BaseAdmin
-from recommendations.admin.formatting import html_table
+from recommendations.admin.formatting import html_link, html_table
 from recommendations.admin.policy_form import SETTING_GROUPS, PolicyForm, initial_values, label_setting
 from recommendations.contracts import Policy
 from recommendations.models import RankingPolicy
@@ -79,7 +78,7 @@ class RankingPolicyAdmin(BaseAdmin):
     def new_version(self, policy: RankingPolicy) -> SafeString:
         """Return a link to the form for a version that starts from this one."""
         url = reverse("admin:recommendations_rankingpolicy_add")
-        return format_html('<a href="{}?from={}">Make a new version from this one</a>', url, policy.pk)
+        return html_link(f"{url}?from={policy.pk}", "Make a new version from this one")
 
     @admin.display(description="Settings")
     def all_settings(self, policy: RankingPolicy) -> SafeString:
@@ -199,6 +198,4 @@ def render_differences(before: RankingPolicy, after: RankingPolicy) -> str:
     rows = compare_versions(before, after)
     if not rows:
         return f"No differences to {before}."
-    head = format_html("<tr><th>setting</th><th>{}</th><th>{}</th></tr>", f"v{before.version}", f"v{after.version}")
-    lines = format_html_join("", "<tr><td>{}</td><td>{}</td><td><b>{}</b></td></tr>", rows)
-    return format_html('<table style="border-spacing: 1rem .2rem; text-align: left">{}{}</table>', head, lines)
+    return html_table(("setting", f"v{before.version}", f"v{after.version}"), rows)

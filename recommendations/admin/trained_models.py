@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
-from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.admin.formatting import html_table
 from recommendations.models import TrainedModel, TrainedModelBlock
 from recommendations.services.errors import ServiceError
 from recommendations.services.training import trained_models
@@ -22,8 +22,8 @@ from recommendations.services.training import trained_models
 class TrainedModelAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "state", "like_count", "size", "quality", "by_likes", "created_at", "activated_at")
     list_filter = ("kind", "state")
-    exclude = ("metrics", "arrays", "size_bytes")
-    readonly_fields = ("size", "measured")
+    exclude = ("metrics", "scales", "arrays", "size_bytes")
+    readonly_fields = ("size", "measured", "typical_scores")
     actions = ("activate", "roll_back")
 
     def has_activate_permission(self, request: HttpRequest) -> bool:
@@ -36,21 +36,29 @@ class TrainedModelAdmin(ReadOnlyAdmin):
         return filesizeformat(model.size_bytes)
 
     @admin.display(description="NDCG@10")
-    def quality(self, model: TrainedModel) -> Any:
+    def quality(self, model: TrainedModel) -> str | None:
         """Return the quality on held-out likes."""
-        return model.metrics.get("ndcg10")
+        return format_metric(model.metrics.get("ndcg10"))
 
     @admin.display(description="NDCG@10 by number of likes")
-    def by_likes(self, model: TrainedModel) -> Any:
+    def by_likes(self, model: TrainedModel) -> str | None:
         """Return the quality of ranking by the number of likes, on the same held-out likes."""
-        return model.metrics.get("popularity", {}).get("ndcg10")
+        return format_metric(model.metrics.get("popularity", {}).get("ndcg10"))
 
     @admin.display(description="metrics")
-    def measured(self, model: TrainedModel) -> str:
-        """Return the metrics as an HTML table."""
-        rows = [(name, json.dumps(value)) for name, value in model.metrics.items()]
-        lines = format_html_join("", "<tr><td>{}</td><td>{}</td></tr>", rows)
-        return format_html('<table style="border-spacing: 1rem .2rem; text-align: left">{}</table>', lines)
+    def measured(self, model: TrainedModel) -> SafeString:
+        """Return the metrics as an HTML table. Those of what the model was compared with are named by both."""
+        rows: list[tuple[str, object]] = []
+        for name, value in model.metrics.items():
+            inner = value.items() if isinstance(value, dict) else ()
+            rows += [(f"{name}: {key}", item) for key, item in inner] or [(name, value)]
+        return html_table(("metric", "value"), [(name, format_metric(value)) for name, value in rows])
+
+    @admin.display(description="typical scores")
+    def typical_scores(self, model: TrainedModel) -> SafeString:
+        """Return the typical score of a post on a first page by score part, as an HTML table."""
+        rows = [(name, format_metric(value)) for name, value in model.scales.items()]
+        return html_table(("score part", "score"), rows)
 
     @admin.action(description="Activate", permissions=["activate"])
     def activate(self, request: HttpRequest, queryset: QuerySet[TrainedModel]) -> None:
@@ -74,6 +82,15 @@ class TrainedModelAdmin(ReadOnlyAdmin):
             self.message_user(request, str(error), messages.ERROR)
             return
         self.message_user(request, f"Model {active.id} is active. Feeds use it within seconds.", messages.SUCCESS)
+
+
+def format_metric(value: object) -> str | None:
+    """Return a fraction with four decimals, a list of values, or anything else as it is. None for None."""
+    if isinstance(value, list):
+        return ", ".join(str(format_metric(item)) for item in value)
+    if isinstance(value, float):
+        return f"{value:,.4f}"
+    return None if value is None else str(value)
 
 
 @admin.register(TrainedModelBlock)

@@ -19,6 +19,12 @@ PARTS = {
     "create_members": (STAFF_PERMISSIONS[Scope.MEMBERS_WRITE], STAFF_PERMISSIONS[Scope.PROFILE_WRITE]),
 }
 """The parts of the page, and the permissions that their requests to the API need. Others are left out of the page."""
+EXPLORER_CALLS = {
+    "page": "read this page",
+    "like": "record an interaction",
+    "explain": "explain the first post",
+}
+"""The requests that the explorer shows as code, and what they are called there."""
 
 
 @require_safe
@@ -37,6 +43,7 @@ def explorer_page(request: HttpRequest, *, has_remote_pictures: bool = False) ->
     context = {
         "may": may,
         "has_remote_pictures": has_remote_pictures,
+        "code_calls": EXPLORER_CALLS,
         "engines": ENGINE_FACTORIES if may["compare"] else (),
         "variants": [policy.variant for policy in list_policies()] if may["compare"] else (),
     }
@@ -50,9 +57,10 @@ def on_device_page(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def graphiql_page(request: HttpRequest) -> HttpResponse:
-    """Return GraphiQL, which sends queries to the GraphQL endpoint, to staff who may read feeds (docs/graphql.md)."""
-    return refuse_others(request) or render(request, "recommendations/graphiql.html")
+def graphql_console_page(request: HttpRequest) -> HttpResponse:
+    """Return the page that sends queries to the GraphQL endpoint to staff who may read feeds (docs/graphql.md)."""
+    context = {"code_calls": {"operation": "run this operation"}}
+    return refuse_others(request) or render(request, "recommendations/graphql_console.html", context)
 
 
 def refuse_others(request: HttpRequest) -> HttpResponse | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -15,17 +16,20 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from access.inputs import Request
-from access.scopes import Scope, single_scope
+from access.permissions import session_may
+from access.scopes import STAFF_PERMISSIONS, Scope, single_scope
 from access.typed_fields import TypedField
 from access.views import APIView, takes
 from monitoring.clock import now
 from monitoring.views import may_read_metrics
 from recommendations.api import openapi
+from recommendations.services.measuring.post_previews import PostPreview, preview_posts
 from recommendations.services.measuring.product import (
     MAX_DAYS,
     MIN_MEMBERS,
     DayRow,
     Figure,
+    ListedPost,
     ProductReport,
     report_cache,
 )
@@ -147,7 +151,52 @@ def product_page(request: HttpRequest, days: int = DEFAULT_DAYS) -> HttpResponse
     if days not in SHOWN_DAYS:
         raise Http404
     report = report_cache.get(days=days, now=now())
-    return render(request, "recommendations/product.html", build_context(report))
+    lists = {"Top posts": report.top_posts, "Rising posts": report.rising_posts}
+    context = build_context(report) | {
+        "post_lists": [(title, describe_posts(posts, request)) for title, posts in lists.items()],
+        "has_explorer": session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ]),
+    }
+    return render(request, "recommendations/product.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of this server."""
+
+    url: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostRow:
+    """A post of a list. Readers who may not read posts get no preview and no picture."""
+
+    post: ListedPost
+    preview: PostPreview | None = None
+    picture: Picture | None = None
+
+
+def describe_posts(posts: Sequence[ListedPost], request: HttpRequest) -> list[PostRow]:
+    """Return the rows of the posts that are still public: the report may be a minute old."""
+    previews = preview_posts([post.post_id for post in posts])
+    public = [post for post in posts if post.post_id in previews]
+    if not session_may(request, STAFF_PERMISSIONS[Scope.POSTS_READ]):
+        return [PostRow(post) for post in public]
+    return [
+        PostRow(post, preview, find_picture(preview.media, request))
+        for post in public
+        for preview in (previews[post.post_id],)
+    ]
+
+
+def find_picture(media: Sequence[Any], request: HttpRequest) -> Picture | None:
+    """Return the first picture that this server has, or None: the page loads nothing from other hosts."""
+    for medium in media:
+        fields = medium if isinstance(medium, dict) else {}
+        kind, url = str(fields.get("kind", "")), str(fields.get("url", ""))
+        if kind.startswith("image") and url.startswith(f"{request.scheme}://{request.get_host()}/"):
+            return Picture(url, str(fields.get("alt", "")))
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +243,7 @@ class DayPlot:
 
 
 def build_context(report: ProductReport) -> dict[str, object]:
-    """Return the template's context."""
+    """Return the part of the template's context that is the same for all readers."""
     return {
         "report": report,
         "ranges": SHOWN_DAYS,
@@ -208,7 +257,6 @@ def build_context(report: ProductReport) -> dict[str, object]:
             ("By source", draw_bars(report.sources)),
             ("By reason", draw_bars(report.reasons)),
         ],
-        "post_lists": [("Top posts", report.top_posts), ("Rising posts", report.rising_posts)],
     }
 
 

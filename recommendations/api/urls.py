@@ -12,7 +12,7 @@ from access.inputs import Request
 from access.views import APIView
 from recommendations.api.candidate_packs import CandidatePackView, PackKeysView
 from recommendations.api.erasures import ErasuresView, ErasureView
-from recommendations.api.explorer import explorer_page, graphiql_page, on_device_page
+from recommendations.api.explorer import explorer_page, graphql_console_page, on_device_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobEventsView, JobFailuresView, JobResultView, JobRetryView, JobsView, JobView
@@ -68,7 +68,7 @@ urlpatterns = [
         {"has_remote_pictures": True},
         name="explorer-remote-pictures",
     ),
-    path("explore/graphql/", graphiql_page, name="graphiql"),
+    path("explore/graphql/", graphql_console_page, name="graphql-console"),
     path("explore/on-device/", on_device_page, name="on-device"),
     path("main-parameters/", main_parameters_page, name="main-parameters"),
     path("main-parameters/<slug:variant>/<int:version>/", main_parameters_page, name="main-parameters-version"),

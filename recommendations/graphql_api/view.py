@@ -55,7 +55,7 @@ def charge(request: Request, operation: Operation) -> None:
 
 
 def may_introspect(request: Request) -> bool:
-    """Return whether the request may read the schema. Staff may, for GraphiQL; keys and tokens by setting only."""
+    """Return whether the request may read the schema. Staff may, for the console; keys and tokens by setting only."""
     is_for_all = settings.DEBUG or settings.ENV.graphql_introspection
     return is_for_all or session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ])
 

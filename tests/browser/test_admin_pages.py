@@ -20,6 +20,7 @@ PATHS = (
     "/dashboard/",
     "/explore/",
     "/explore/on-device/",
+    "/explore/graphql/",
     "/nothing-here",
 )
 FIND_COVERED = """() => {

@@ -152,3 +152,83 @@ def test_plots_can_be_read_by_keyboard_and_as_tables(traffic):
     expect(details.locator("tbody tr")).to_have_count(25)  # the last day, by hour
     page.select_option("#range", "900")
     expect(details.locator("tbody tr")).to_have_count(71)  # no two points within 15 minutes: all of them
+
+
+def titles_with_times(page):
+    """Return the times that the plots with data show, by title."""
+    labels = page.locator("svg.plot").evaluate_all("plots => plots.map((plot) => plot.getAttribute('aria-label'))")
+    return {label.split(",")[0]: re.search(r", ([^,]+ UTC)\.", label).group(1) for label in labels}
+
+
+def test_a_time_range_is_selected_by_dragging_and_all_plots_follow_it(traffic):
+    page = traffic
+    open_dashboard(page)
+    before = titles_with_times(page)
+    expect(page.locator("#zoom-reset")).to_be_hidden()
+    plot = panel(page, "days").locator("svg.plot").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.4 + 2, box["y"] + 60)
+    page.mouse.up()  # a click is no selection
+    expect(page.locator("#zoom-text")).to_be_empty()
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=4)
+    expect(page.locator("#zoom-text")).to_contain_text("selected")
+    page.wait_for_timeout(6_000)  # a refresh does not end the selection
+    expect(plot.locator(".selection")).to_have_attribute("visibility", "visible")
+    page.mouse.up()
+    expect(page.locator("#zoom-reset")).to_be_visible()
+    shown = page.locator("#zoom-text").inner_text()
+    assert set(titles_with_times(page).values()) == {shown} and shown not in before.values()
+    expect(panel(page, "traffic").locator("figure").first).to_contain_text("No data in this period.")
+    rows = panel(page, "days").locator("details").first.locator("tbody tr")
+    assert 2 < rows.count() < 40
+    assert re.search(r"\?from=\d+&to=\d+$", page.url)
+    page.reload()  # the address keeps the range
+    expect(panel(page, "days")).to_be_visible()
+    expect(page.locator("#zoom-text")).to_have_text(shown)
+    assert set(titles_with_times(page).values()) == {shown}
+    page.get_by_role("button", name="Reset zoom").click()
+    expect(page.locator("#zoom-reset")).to_be_hidden()
+    assert titles_with_times(page).keys() == before.keys() and page.url.endswith("/dashboard/")
+    page.select_option("#range", "86400")
+    page.reload()
+    expect(page.locator("#range")).to_have_value("86400")
+
+
+def test_a_time_range_is_selected_by_the_keyboard(traffic):
+    page = traffic
+    open_dashboard(page)
+    plot = panel(page, "days").locator("svg.plot").first
+    plot.focus()
+    page.keyboard.press("Home")
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator("#zoom-text")).to_contain_text("selected")
+    page.keyboard.press("Escape")  # ends the selection
+    expect(page.locator("#zoom-text")).to_be_empty()
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("ArrowRight")  # without Shift, too
+    expect(page.locator("#zoom-text")).to_be_empty()
+    page.keyboard.press("Enter")
+    expect(page.locator("#zoom-reset")).to_be_hidden()
+    for _ in range(5):
+        page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#zoom-reset")).to_be_visible()
+    expect(panel(page, "days").locator("details").first.locator("tbody tr")).to_have_count(6)
+    assert page.evaluate("document.activeElement.classList.contains('plot')"), "the plot keeps the focus"
+    page.keyboard.press("Escape")
+    expect(page.locator("#zoom-reset")).to_be_hidden()
+    expect(panel(page, "days").locator("details").first.locator("tbody tr")).to_have_count(71)
+
+
+@pytest.mark.parametrize("query", ["from=2&to=1", "from=x&to=1", "to=1", "from=1&to=9e99", "range=7"])
+def test_a_wrong_time_range_in_the_address_is_ignored(traffic, query):
+    page = traffic
+    page.goto(f"/dashboard/?{query}")
+    expect(panel(page, "days").locator("svg.plot").first).to_be_visible()
+    expect(page.locator("#zoom-reset")).to_be_hidden()
+    expect(page.locator("#range")).to_have_value("604800")

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from monitoring.clock import now
 from recommendations import models as m
+from recommendations import roles
 from recommendations.api.product import build_context
 from recommendations.contracts import Visibility
 from recommendations.services.measuring import product
@@ -327,6 +328,73 @@ def test_the_page_draws_what_the_report_has(client, members, posts):
     assert "followed" in page and posts[0].external_id in page and "Variant control" in page
     assert "<style" not in page and "<script" not in page and " style=" not in page
     assert reverse("api-product-report") in page
+
+
+@pytest.fixture
+def top_post(members, posts):
+    """A post at the top of the lists, with a long text and pictures."""
+    post = posts[0]
+    post.text = "\n Bread & <b>butter</b> for everyone\nA second line"
+    remote = {"kind": "image", "url": "https://elsewhere.example/a.png", "alt": "Remote"}
+    local = {"kind": "image/png", "url": "http://testserver/static/a.png", "alt": "A loaf"}
+    post.media = ["wrong", {"kind": "video", "url": local["url"]}, remote, local]
+    post.save()
+    for member in members:
+        factories.interaction(member, post, at=now().replace(minute=0, second=0, microsecond=0) - HOUR)
+    return post
+
+
+def list_top_posts(client):
+    page = client.get("/product/1/").content.decode()
+    return page.split('id="posts-1"')[1].split("</section>")[0]
+
+
+def test_readers_who_may_read_posts_see_what_the_listed_posts_are(client, top_post):
+    listed = list_top_posts(staff_client(client, "Editor"))
+    assert ">Bread &amp; &lt;b&gt;butter&lt;/b&gt; for everyone</a>" in listed and "second line" not in listed
+    assert reverse("admin:recommendations_post_change", args=[top_post.pk]) in listed
+    assert "by author" in listed and "?mode=similar&amp;text=p0" in listed
+    assert '<img src="http://testserver/static/a.png" alt="A loaf"' in listed and "elsewhere" not in listed
+    m.Post.objects.filter(pk=top_post.pk).update(text="word " * 100, media=[])
+    listed = list_top_posts(client)
+    assert f">{('word ' * 20).rstrip()}…</a>" in listed and "<img" not in listed
+    m.Post.objects.filter(pk=top_post.pk).update(text="")
+    assert ">Without text</a>" in list_top_posts(client)
+
+
+def test_readers_who_may_not_read_posts_see_ids_only(client, top_post):
+    listed = list_top_posts(staff_client(client, "Viewer"))
+    assert top_post.external_id in listed
+    assert not any(text in listed for text in ("Bread", "author", "<a ", "<img", "similar"))
+
+
+def test_the_link_to_the_explorer_is_for_readers_of_feeds(client, top_post):
+    user = factories.staff("Viewer")
+    user.user_permissions.set(roles.find_permissions({"recommendations.view_post"}))
+    client.force_login(user)
+    listed = list_top_posts(client)
+    assert "Bread" in listed and "similar" not in listed
+
+
+@pytest.mark.parametrize("role", ["Viewer", "Editor"])
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda post: m.Post.objects.filter(pk=post.pk).update(removed_at=now()),
+        lambda post: m.Post.objects.filter(pk=post.pk).update(visibility=Visibility.PRIVATE),
+        lambda post: m.Post.objects.filter(pk=post.pk).update(visibility=Visibility.FOLLOWERS),
+        lambda post: m.Member.objects.filter(pk=post.author_id).update(is_active=False),
+        lambda post: m.PrivacySettings.objects.filter(member_id=post.author_id).update(is_private=True),
+        lambda post: post.delete(),
+    ],
+    ids=["removed", "private", "for followers", "inactive author", "private author", "erased"],
+)
+def test_a_post_that_is_no_longer_public_is_left_out_though_the_report_is_cached(client, top_post, hide, role):
+    assert top_post.external_id in list_top_posts(staff_client(client, role))
+    hide(top_post)
+    listed = list_top_posts(client)
+    assert top_post.external_id not in listed and "Bread" not in listed
+    assert "No public post has the engagement" in listed
 
 
 def test_figures_are_compared_in_words():

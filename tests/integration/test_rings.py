@@ -197,5 +197,6 @@ def test_the_admin_lists_rings_and_their_members_only(platform, admin_client):
     ring_page = admin_client.get(f"/admin/recommendations/authorcrowd/{crowd.pk}/change/").content.decode()
     link = f"/admin/recommendations/crowdnewcomer/?author={ringed.pk}&amp;day={crowd.day}"
     assert link in ring_page
+    assert f">{100 * crowd.share:.3g} %<" in ring_list
     members = admin_client.get(link.replace("&amp;", "&"))
     assert members.context["cl"].result_count == 40 and "new-author-7-" in members.content.decode()

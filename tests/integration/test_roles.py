@@ -34,7 +34,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/access.md"
 COLUMNS = ["Viewer", "Editor", "Releaser", "Privacy officer"]
 PAGES = {
     "explorer": "/explore/",
-    "graphiql": "/explore/graphql/",
+    "GraphQL console": "/explore/graphql/",
     "ranking in the browser": "/explore/on-device/",
     "dashboard": "/dashboard/",
     "product dashboard": "/product/",

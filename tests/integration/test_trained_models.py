@@ -1,5 +1,6 @@
 """Trained models: training from histories, activation, rollback, and the arrays that processes map into memory."""
 
+import re
 import threading
 from datetime import timedelta
 from io import StringIO
@@ -169,9 +170,19 @@ def test_an_operator_activates_and_rolls_back_in_the_admin(run_action):
 
 
 def test_the_admin_shows_the_metrics_of_a_model(admin_client):
-    row = model(metrics={"ndcg10": 0.25, "popularity": {"ndcg10": 0.125}})
+    metrics = {"cases": 3, "ndcg10": 0.25, "popularity": {"ndcg10": 0.125, "ndcg10_difference": [0.125, -0.00001]}}
+    row = model(metrics=metrics, scales={"co_liked": 0.123456789})
     page = admin_client.get(reverse("admin:recommendations_trainedmodel_change", args=[row.pk])).content.decode()
-    assert "<td>popularity</td>" in page and "0.125" in page
+    shown = dict(re.findall(r'<td class="px-2">([^<]*)</td><td class="px-2">([^<]*)</td>', page))
+    assert shown == {
+        "cases": "3",
+        "ndcg10": "0.2500",
+        "popularity: ndcg10": "0.1250",
+        "popularity: ndcg10_difference": "0.1250, -0.0000",
+        "co_liked": "0.1235",
+    }
+    listed = admin_client.get(reverse("admin:recommendations_trainedmodel_changelist")).content.decode()
+    assert "0.2500" in listed and "0.1250" in listed
 
 
 # Old arrays
@@ -416,7 +427,7 @@ def test_the_first_model_is_trained_measured_stored_and_activated(platform):
     assert (view.state, row.state, row.problem, row.parent) == ("active", State.ACTIVE, "", None)
     assert (row.member_count, row.post_count, row.like_count, row.reaction_count) == (30, 20, 210, 240)
     assert (row.data_from, row.data_until) == (NOW, NOW + timedelta(minutes=6))
-    assert row.settings["min_members"] == 2 and row.trained_at > NOW
+    assert row.settings["min_members"] == 2 and NOW < row.trained_at <= row.activated_at
     assert row.metrics["cases"] == 30
     assert row.metrics["ndcg10"] > row.metrics["popularity"]["ndcg10"]
     assert row.metrics["popularity"]["ndcg10_difference"][1] > 0

@@ -1,17 +1,20 @@
 // Fetch the dashboard's data every few seconds, redraw the panels that changed, and show the age of the data.
 
-import { bars, createElement, formatValue, plot, table } from "./plots.js";
+import { bars, createElement, formatTime, formatValue, plot, table } from "./plots.js";
 
 const INTERVAL_MS = 5_000;
 const STALE_MS = 20_000;
 
 const { url, login } = document.body.dataset;
-const [panels, contents, age, problem, pause, range] = ["panels", "contents", "age", "problem", "pause", "range"].map((id) => document.getElementById(id));
+const [panels, contents, age, problem, pause, range, zoomText, zoomReset] = ["panels", "contents", "age", "problem", "pause", "range", "zoom-text", "zoom-reset"].map((id) => document.getElementById(id));
+const parameters = new URLSearchParams(location.search);
 const rendered = new Map();
 let shown = [];
 let isPaused = false;
 let fetchedAt = null;
 let timer = null;
+let zoom = readZoom(); // [from, to] in Unix seconds, or null
+let isSelecting = false;
 
 async function fetchData() {
   let response;
@@ -62,6 +65,7 @@ function updateAge() {
 
 function renderPanels(data) {
   shown = data;
+  if (isSelecting) return; // a panel that is replaced would lose the selection
   for (const panel of data) {
     const text = JSON.stringify(panel);
     if (rendered.get(panel.key) === text) continue;
@@ -104,15 +108,23 @@ function buildSection(panel) {
   }
   if (panel.stats.length) element.append(createElement("dl", { class: "stats" }, ...panel.stats.map(buildStat)));
   if (panel.note) element.append(createElement("p", { class: "note" }, panel.note));
-  element.append(...panel.plots.map((data) => plot(cutLines(data, Number(range.value)))), ...panel.bars.map(bars), ...panel.tables.map(buildTable));
+  element.append(...panel.plots.map(buildPlot), ...panel.bars.map(bars), ...panel.tables.map(buildTable));
   return element;
 }
+
+const buildPlot = (data) =>
+  plot(zoom ? zoomLines(data) : cutLines(data, Number(range.value)), { range: zoom, onSelecting: showSelection, onSelect: setZoom });
+
+const mapLines = (data, keeps) =>
+  ({ ...data, lines: Object.fromEntries(Object.entries(data.lines).map(([name, points]) => [name, points.filter(([at]) => keeps(at))])) });
+
+const zoomLines = (data) => mapLines(data, (at) => at >= zoom[0] && at <= zoom[1]);
 
 // Keep the points of the last seconds. A plot whose points are further apart than that is shown whole.
 function cutLines(data, seconds) {
   const last = Math.max(...Object.values(data.lines).flatMap((points) => points.map(([at]) => at)));
-  const cut = Object.fromEntries(Object.entries(data.lines).map(([name, points]) => [name, points.filter(([at]) => last - at <= seconds)]));
-  return Object.values(cut).some((points) => points.length > 1) ? { ...data, lines: cut } : data;
+  const cut = mapLines(data, (at) => last - at <= seconds);
+  return Object.values(cut.lines).some((points) => points.length > 1) ? cut : data;
 }
 
 const buildStat = ({ label, value, unit, tone }) =>
@@ -124,9 +136,47 @@ function buildTable({ title, columns, rows, link }) {
   return createElement("figure", {}, caption, table(columns, rows, title));
 }
 
-range.addEventListener("change", () => {
+// The time range. The address keeps it, so that it can be sent to others.
+
+function readZoom() {
+  const [from, to] = ["from", "to"].map((name) => Number(parameters.get(name) ?? NaN));
+  return Number.isFinite(from) && from < to && to < 1e10 ? [from, to] : null;
+}
+
+const formatRange = ([from, to]) => `${formatTime(from, to - from)} to ${formatTime(to, to - from)} UTC`;
+
+function showSelection(selected) {
+  isSelecting = selected !== null;
+  if (selected) {
+    zoomText.textContent = `${formatRange(selected)} selected`;
+    return;
+  }
+  showZoom();
+  renderPanels(shown);
+}
+
+function setZoom(selected) {
+  zoom = selected && [Math.floor(selected[0]), Math.ceil(selected[1])];
+  showZoom();
+  const kept = new URLSearchParams(range.selectedOptions[0].defaultSelected ? {} : { range: range.value });
+  if (zoom) ["from", "to"].forEach((name, i) => kept.set(name, zoom[i]));
+  history.replaceState(null, "", location.pathname + (kept.size ? `?${kept}` : "") + location.hash);
   rendered.clear();
   renderPanels(shown);
+}
+
+function showZoom() {
+  zoomText.textContent = zoom ? formatRange(zoom) : "";
+  zoomReset.hidden = zoom === null;
+}
+
+range.addEventListener("change", () => setZoom(null));
+zoomReset.addEventListener("click", () => {
+  range.focus(); // the button disappears
+  setZoom(null);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && zoom) setZoom(null);
 });
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
@@ -140,5 +190,7 @@ document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
   if (!document.hidden && !isPaused) refresh();
 });
+if ([...range.options].some(({ value }) => value === parameters.get("range"))) range.value = parameters.get("range");
+showZoom();
 setInterval(updateAge, 1_000);
 refresh();

@@ -1,6 +1,8 @@
-// Draw time series as inline SVG. A reader can step through each plot by pointer or by arrow keys, or open it as a table.
+// Draw time series as inline SVG. A reader can step through each plot by pointer or by arrow keys, select a time range by
+// dragging or by Shift and arrow keys, or open it as a table.
 
 const HEIGHT = 152, LEFT = 46, RIGHT = 8, TOP = 10, BOTTOM = 20;
+const MIN_DRAG_PX = 6;
 const NS = "http://www.w3.org/2000/svg";
 
 export function createElement(tag, attributes = {}, ...children) {
@@ -20,10 +22,10 @@ function createSvgElement(tag, attributes = {}, text = "") {
 export const formatValue = (value) =>
   value === null || value === undefined ? "–" : typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: Math.abs(value) < 1 ? 3 : 2 }) : value;
 
-// Format Unix seconds as hours and minutes in UTC. A span of more than a day adds the date.
-function formatTime(seconds, span) {
+// Format Unix seconds as hours and minutes in UTC. A span of more than a day, or a time of another day, adds the date.
+export function formatTime(seconds, span) {
   const text = new Date(seconds * 1000).toISOString();
-  return span > 86400 ? `${text.slice(5, 10)} ${text.slice(11, 16)}` : text.slice(11, 16);
+  return Math.max(span, Date.now() / 1000 - seconds) > 86400 ? `${text.slice(5, 10)} ${text.slice(11, 16)}` : text.slice(11, 16);
 }
 
 // Return the smallest round number that is at least the value.
@@ -36,7 +38,9 @@ function roundUp(value) {
 // before its ResizeObserver reports a size.
 const widths = new Map();
 
-export function plot({ title, unit, lines }) {
+// Draw a plot. `range` is the time that it shows, [from, to] in Unix seconds, or null for the time of its points. While the
+// reader selects a range, `onSelecting` is called with it, and with null when they stop; `onSelect` with the result.
+export function plot({ title, unit, lines }, { range, onSelecting, onSelect }) {
   const names = Object.keys(lines).filter((name) => lines[name].length);
   const figure = createElement("figure");
   const caption = createElement("figcaption", {}, createElement("h3", {}, unit ? `${title}, ${unit}` : title));
@@ -46,7 +50,8 @@ export function plot({ title, unit, lines }) {
     return figure;
   }
   const moments = [...new Set(names.flatMap((name) => lines[name].map(([at]) => at)))].sort((a, b) => a - b);
-  const span = moments.at(-1) - moments[0];
+  const [first, last] = range ?? [moments[0], moments.at(-1)];
+  const span = last - first;
   const values = names.map((name) => new Map(lines[name]));
   const legend = createElement("ul", { class: "legend" });
   const legendValues = names.map((name, number) => {
@@ -57,14 +62,14 @@ export function plot({ title, unit, lines }) {
     return value;
   });
   caption.append(legend);
-  const svg = createSvgElement("svg", { class: "plot", role: "img", tabindex: "0", "aria-label": describePlot(title, unit, lines, names, moments, span) });
+  const svg = createSvgElement("svg", { class: "plot", role: "img", tabindex: "0", "aria-label": describePlot(title, unit, lines, names, first, last), "aria-describedby": "zoom-help" });
   figure.append(svg);
-  let canvas = drawLines(svg, widths.get(title) ?? 480, lines, names, moments, span);
+  let canvas = drawLines(svg, widths.get(title) ?? 480, lines, names, first, last);
   new ResizeObserver(() => {
     const width = svg.clientWidth;
     if (!width || width === canvas.width) return;
     widths.set(title, width);
-    canvas = drawLines(svg, width, lines, names, moments, span);
+    canvas = drawLines(svg, width, lines, names, first, last);
   }).observe(svg);
   let position = moments.length - 1;
   const showMoment = (index) => {
@@ -77,35 +82,83 @@ export function plot({ title, unit, lines }) {
     canvas.showLatest();
     legendValues.forEach((element, number) => { element.textContent = formatValue(lines[names[number]].at(-1)[1]); });
   };
+  // The selection: where it began and where it ends, in Unix seconds.
+  let anchor = null;
+  let selected = null;
+  const select = (at) => {
+    selected = [Math.min(anchor, at), Math.max(anchor, at)];
+    canvas.showSelection(selected);
+    onSelecting(selected);
+  };
+  const stopSelecting = () => {
+    if (anchor === null) return;
+    anchor = selected = null;
+    canvas.showSelection(null);
+    onSelecting(null);
+  };
+  const finish = () => {
+    const chosen = selected;
+    stopSelecting();
+    if (chosen && chosen[1] > chosen[0]) onSelect(chosen);
+  };
+  const timeAt = (event) => canvas.moment(event.clientX - svg.getBoundingClientRect().left);
+  let pressedX = null;
+  svg.addEventListener("pointerdown", (event) => {
+    if (event.button || !span) return;
+    svg.setPointerCapture(event.pointerId);
+    stopSelecting();
+    pressedX = event.clientX;
+  });
   svg.addEventListener("pointermove", (event) => {
-    const at = canvas.moment(event.clientX - svg.getBoundingClientRect().left);
+    const at = timeAt(event);
     showMoment(moments.reduce((best, moment, index) => (Math.abs(moment - at) < Math.abs(moments[best] - at) ? index : best), 0));
+    if (pressedX === null || (anchor === null && Math.abs(event.clientX - pressedX) < MIN_DRAG_PX)) return;
+    anchor ??= canvas.moment(pressedX - svg.getBoundingClientRect().left);
+    select(at);
+  });
+  svg.addEventListener("pointerup", () => {
+    pressedX = null;
+    finish();
+  });
+  svg.addEventListener("pointercancel", () => {
+    pressedX = null;
+    stopSelecting();
   });
   svg.addEventListener("pointerleave", showLatest);
-  svg.addEventListener("blur", showLatest);
+  svg.addEventListener("blur", () => {
+    stopSelecting();
+    showLatest();
+  });
   svg.addEventListener("keydown", (event) => {
     const target = { ArrowLeft: position - 1, ArrowRight: position + 1, Home: 0, End: moments.length - 1 }[event.key];
-    if (target === undefined) return;
+    if (target !== undefined) {
+      if (event.shiftKey) anchor ??= moments[position];
+      else stopSelecting();
+      showMoment(target);
+      if (event.shiftKey) select(moments[position]);
+    } else if (anchor !== null && event.key === "Enter") finish();
+    else if (anchor !== null && event.key === "Escape") stopSelecting();
+    else return;
     event.preventDefault();
-    showMoment(target);
+    event.stopPropagation();
   });
   const rows = moments.toReversed().map((at) => [formatTime(at, 1e9), ...values.map((series) => series.get(at) ?? null)]);
   figure.append(createElement("details", { "data-key": title }, createElement("summary", {}, "As a table"), table(["UTC", ...names], rows, title)));
   return figure;
 }
 
-function describePlot(title, unit, lines, names, moments, span) {
+function describePlot(title, unit, lines, names, first, last) {
   const descriptions = names.map((name) => {
     const values = lines[name].map(([, value]) => value);
     return `${name}: ${formatValue(values.at(-1))} at the end, from ${formatValue(Math.min(...values))} to ${formatValue(Math.max(...values))}`;
   });
-  const time = `${formatTime(moments[0], span)} to ${formatTime(moments.at(-1), span)} UTC`;
+  const time = `${formatTime(first, last - first)} to ${formatTime(last, last - first)} UTC`;
   return `${title}${unit ? ` in ${unit}` : ""}, ${time}. ${descriptions.join(". ")}.`;
 }
 
 // Draw the plot for a width in pixels, so that its text has the same size on a phone and on a large screen.
-function drawLines(svg, width, lines, names, moments, span) {
-  const [first, last] = [moments[0], moments.at(-1)];
+function drawLines(svg, width, lines, names, first, last) {
+  const span = last - first;
   const top = roundUp(Math.max(...names.flatMap((name) => lines[name].map(([, value]) => value)), 1e-9));
   const inner = width - LEFT - RIGHT;
   const x = (at) => (span ? LEFT + ((at - first) / span) * inner : LEFT + inner / 2);
@@ -119,7 +172,8 @@ function drawLines(svg, width, lines, names, moments, span) {
   if (span) svg.append(createSvgElement("text", { x: LEFT, y: HEIGHT - 5 }, formatTime(first, span)));
   const end = createSvgElement("text", { x: width - RIGHT, y: HEIGHT - 5, "text-anchor": "end" }, `${formatTime(last, span)} UTC`);
   const cursor = createSvgElement("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
-  svg.append(end);
+  const selection = createSvgElement("rect", { class: "selection", y: TOP, height: HEIGHT - TOP - BOTTOM, visibility: "hidden" });
+  svg.append(end, selection);
   names.forEach((name, number) => {
     const points = lines[name].map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`);
     if (points.length > 1) svg.append(createSvgElement("polyline", { class: `curve line-${number % 6}`, points: points.join(" ") }));
@@ -129,7 +183,13 @@ function drawLines(svg, width, lines, names, moments, span) {
   svg.append(cursor);
   return {
     width,
-    moment: (left) => first + ((left - LEFT) / inner) * span,
+    moment: (left) => first + Math.max(0, Math.min(1, (left - LEFT) / inner)) * span,
+    showSelection(range) {
+      selection.setAttribute("visibility", range ? "visible" : "hidden");
+      if (!range) return;
+      selection.setAttribute("x", x(range[0]));
+      selection.setAttribute("width", x(range[1]) - x(range[0]));
+    },
     showMoment(at, text) {
       cursor.setAttribute("visibility", "visible");
       cursor.setAttribute("x1", x(at));

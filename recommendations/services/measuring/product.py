@@ -36,6 +36,7 @@ from recommendations.models import (
     PostStats,
     ServedPage,
 )
+from recommendations.services.measuring.post_previews import public_posts
 from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS
 from recommendations.services.measuring.show_less_effect import measure_effect
 from recommendations.stores.rising_ids import first_id_since
@@ -522,12 +523,9 @@ def list_posts(period: Period, before: Period) -> list[ListedPost]:
     """Return the public posts with which at least `MIN_MEMBERS` members engaged."""
     now_counts, earlier = count_members(period), count_members(before)
     enough = {pk: count for pk, count in now_counts.items() if count >= MIN_MEMBERS}
-    public = Post.objects.filter(
-        removed_at=None, visibility=Visibility.PUBLIC, author__is_active=True, author__privacy__is_private=False
-    )
     return [
         ListedPost(external_id, kind, enough[pk], earlier[pk])
-        for pk, external_id, kind in read_chunks(public, "pk", enough, ("pk", "external_id", "kind"))
+        for pk, external_id, kind in read_chunks(public_posts(), "pk", enough, ("pk", "external_id", "kind"))
     ]
 
 

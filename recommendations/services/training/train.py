@@ -97,7 +97,7 @@ def train(*, kind: str, now: datetime, progress: Progress = ignore_progress) -> 
         raise
     log.info("trained_model_evaluated", extra={"kind": kind, "trained_model": model.pk})
     if not model.problem and not FLAG_CLIENT.get_boolean_value(APPROVAL_FLAG, False, EvaluationContext(kind)):
-        return activate_model(model_id=model.pk, now=now)
+        return activate_model(model_id=model.pk, now=now + timedelta(seconds=monotonic() - started))
     return build_model_view(model)
 
 

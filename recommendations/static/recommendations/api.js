@@ -12,7 +12,15 @@ export const send = async (call) => {
 // Returns the bytes of a response that is not JSON.
 export const receive = async (call) => (await request(call)).arrayBuffer();
 
-async function request({ method, path, query, body }) {
+async function request(call) {
+  const response = await respond(call);
+  if (response.ok) return response;
+  throw await readProblem(response);
+}
+
+// Returns the response to a call, whatever its status. Throws if there is none.
+export async function respond(call) {
+  const { method, body } = call;
   const options = { method };
   if (body !== undefined) {
     options.headers = { "Content-Type": "application/json", "X-CSRFToken": token };
@@ -20,23 +28,25 @@ async function request({ method, path, query, body }) {
   } else if (method !== "GET") {
     options.headers = { "X-CSRFToken": token };
   }
-  let response;
   try {
-    response = await fetch(formatUrl({ path, query }), options);
+    return await fetch(formatUrl(call), options);
   } catch {
     throw new Error("The server cannot be reached. Is it running?");
   }
-  if (response.ok) return response;
+}
+
+// Returns the problem of a failed response as an Error.
+async function readProblem(response) {
   const content = await response.json().catch(() => ({}));
   const places = (content.errors ?? []).map((error) => [error.pointer ?? error.parameter, error.detail]);
   const details = places.map((words) => words.filter(Boolean).join(" "));
   const message = details.join(" ") || content.detail || `The server responded with ${response.status}.`;
-  throw Object.assign(new Error(message), { code: content.code });
+  return Object.assign(new Error(message), { code: content.code });
 }
 
-export function formatUrl({ path, query }) {
+export function formatUrl({ root = "/api/v1/", path, query }) {
   const text = new URLSearchParams(query).toString();
-  return `/api/v1/${path}${text ? `?${text}` : ""}`;
+  return `${root}${path}${text ? `?${text}` : ""}`;
 }
 
 const encode = encodeURIComponent;
@@ -48,6 +58,8 @@ const entries = (query) =>
   Object.entries(query).flatMap(([name, value]) =>
     [value].flat().filter((item) => (item ?? "") !== "").map((item) => [name, `${item}`]));
 
+export const graphql = (body) => ({ ...write("POST", "graphql", body), root: "/" });
+export const jobs = (limit) => get("jobs", { limit });
 export const members = (prefix) => get("members", { prefix, limit: 30 });
 export const feed = ({ memberId, feed, cursor, explain, limit }) =>
   get(`members/${encode(memberId)}/feed`, { feed, explain, limit, cursor });

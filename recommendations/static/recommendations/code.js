@@ -15,15 +15,31 @@ function formatCurl(call) {
   return lines.join(" \\\n  ");
 }
 
-// The bodies consist of objects, lists and texts, which Python writes like JSON.
-const formatBody = (body, indentation) => JSON.stringify(body, null, 2).replaceAll("\n", `\n${indentation}`);
+const PYTHON_WORDS = { true: "True", false: "False", null: "None" };
+const WORDS_OR_TEXTS = /"(?:[^"\\]|\\.)*"|\b(?:true|false|null)\b/g;
+
+// Returns a body as indented JSON. `replaceValue` returns a text or word of JSON as the language writes it.
+function formatBody(body, indentation, replaceValue) {
+  const lines = JSON.stringify(body, null, 2).replaceAll("\n", `\n${indentation}`);
+  return lines.replace(WORDS_OR_TEXTS, replaceValue);
+}
+
+// Returns a text of JSON with its line breaks as such, between quotes that may contain them. The languages have the
+// other escapes of JSON.
+function openLines(json, quote) {
+  if (!json.includes("\\n") || /`|\$\{/.test(json)) return json;
+  return quote + json.slice(1, -1).replace(/\\(.)/g, (escape, letter) => (letter === "n" ? "\n" : escape)) + quote;
+}
+
+const toPython = (json) => PYTHON_WORDS[json] ?? openLines(json, '"""');
+const toTypeScript = (json) => openLines(json, "`");
 
 function formatPython(call) {
   const lines = [
     "import httpx", "", `response = httpx.${call.method.toLowerCase()}(`,
     `    ${JSON.stringify(location.origin + formatUrl(call))},`, `    headers={"Authorization": "Bearer ${KEY}"},`,
   ];
-  if (call.body) lines.push(`    json=${formatBody(call.body, "    ")},`);
+  if (call.body) lines.push(`    json=${formatBody(call.body, "    ", toPython)},`);
   return [...lines, ")", "response.raise_for_status()", "result = response.json()"].join("\n");
 }
 
@@ -32,7 +48,7 @@ function formatTypeScript(call) {
   const lines = [`const response = await fetch(${JSON.stringify(location.origin + formatUrl(call))}, {`];
   if (call.method !== "GET") lines.push(`  method: "${call.method}",`);
   lines.push(`  headers: { ${headers.join(", ")} },`);
-  if (call.body) lines.push(`  body: JSON.stringify(${formatBody(call.body, "  ")}),`);
+  if (call.body) lines.push(`  body: JSON.stringify(${formatBody(call.body, "  ", toTypeScript)}),`);
   lines.push("});", "if (!response.ok) throw new Error(await response.text());");
   return [...lines, "const result = await response.json();"].join("\n");
 }
@@ -45,7 +61,7 @@ let calls = {};
 export function openCode(newCalls) {
   calls = newCalls;
   for (const option of byId("code-call").options) option.disabled = !(option.value in calls);
-  if (!(byId("code-call").value in calls)) byId("code-call").value = "page";
+  if (!(byId("code-call").value in calls)) [byId("code-call").value] = Object.keys(calls);
   showCode();
   byId("code-dialog").showModal();
 }
