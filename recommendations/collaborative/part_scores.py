@@ -82,5 +82,6 @@ class PartScores:
             entry_columns = columns[self.keys]
             entries = np.flatnonzero(entry_columns >= 0)
             rows = np.searchsorted(np.cumsum(self.lengths), entries, "right")
-            totals[rows, entry_columns[entries]] = self.weights[entries].astype(np.int64) * self.entry_strengths[entries]
+            addends = np.multiply(self.weights[entries], self.entry_strengths[entries], dtype=np.int64)
+            totals[rows, entry_columns[entries]] = addends
         return Contributions(self.source_ids, totals, self.unit)
