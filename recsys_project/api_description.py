@@ -9,8 +9,8 @@ Feeds, similar posts, interactions and jobs of a recommendation service.
 3. **Send what happens.** `POST /api/v1/interactions` records likes, clicks and impressions. They change the next feed.
 
 Reasons come in the member's language, or in that of `Accept-Language` if it names one that the service speaks: English
-or German. Errors are problem documents (RFC 9457), in English. The documentation is at [/docs/](/docs/). What decides about feeds is described
-in plain language at [/main-parameters/](/main-parameters/).
+or German. Errors are problem documents (RFC 9457), in English. The documentation is at [/docs/](/docs/). What decides
+about feeds is described in plain language at [/main-parameters/](/main-parameters/).
 """
 TAGS = {
     "feeds": "Feeds, similar posts, search and explanations",

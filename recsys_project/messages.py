@@ -85,7 +85,7 @@ def extract_file(
     path: Path, method: str, source: bytes, keywords: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, str | None]]:
     """Return file, message and context of the texts of a file."""
-    for _, message, _, context in extract(method, BytesIO(source), keywords):
+    for _, message, _, context in extract(method, BytesIO(source), keywords, options={"parse_template_string": True}):
         yield str(path.relative_to(ROOT)), message, context
 
 

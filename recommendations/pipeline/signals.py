@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recommendations.contracts import REASON_SENTENCES, Origin, Reason
+from recommendations.contracts import REASON_SENTENCES, InteractionKind, Origin, Reason
 from values.translation import translatable
 
 
@@ -210,6 +210,21 @@ SIMILAR_SOURCES: dict[Origin, str] = {
     Origin.LIKED_NEXT: translatable("posts that members liked after this post"),
 }
 """Where the posts of the similar feed come from."""
+
+INTERACTIONS: dict[InteractionKind, str] = {
+    InteractionKind.VIEW: translatable("view"),
+    InteractionKind.CLICK: translatable("click"),
+    InteractionKind.DWELL: translatable("dwell"),
+    InteractionKind.LIKE: translatable("like"),
+    InteractionKind.COMMENT: translatable("comment"),
+    InteractionKind.SHARE: translatable("share"),
+    InteractionKind.SAVE: translatable("save"),
+    InteractionKind.FOLLOW: translatable("follow"),
+    InteractionKind.HIDE: translatable("hide"),
+    InteractionKind.NOT_INTERESTED: translatable("not interested"),
+    InteractionKind.REPORT: translatable("report"),
+}
+"""What members do to posts."""
 
 RERANKERS: dict[str, str] = {
     "diversity": translatable("Posts that are alike are spread: after one of them, the others rank lower."),

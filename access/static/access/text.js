@@ -16,5 +16,9 @@ export function ngettext(one, many, n, values = {}) {
   return fill(form, { n: formatNumber(n), ...values });
 }
 
-export const formatNumber = (value, digits = 0) =>
-  value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const formats = {}; // by the number of digits: to create one takes longer than to format a hundred numbers
+
+export function formatNumber(value, digits = 0) {
+  formats[digits] ??= new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return formats[digits].format(value);
+}

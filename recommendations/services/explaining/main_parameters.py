@@ -21,6 +21,7 @@ from recommendations.models import RankingPolicy
 from recommendations.pipeline.run import Pipeline
 from recommendations.pipeline.signals import (
     FEEDS,
+    INTERACTIONS,
     RERANKERS,
     SIGNALS,
     SIMILAR_SIGNALS,
@@ -90,6 +91,11 @@ class InteractionWeight:
     share: float
     needs_adult: bool
     """Whether the kind counts only for members who are known to be adults."""
+
+    @property
+    def title(self) -> str:
+        """The kind in the active language."""
+        return gettext(INTERACTIONS[InteractionKind(self.kind)])
 
 
 @dataclass(frozen=True, slots=True)
