@@ -9,6 +9,7 @@ import dj_database_url
 import orjson
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy
 
 from access.versions import API_VERSION
 from recsys_project.api_description import DESCRIPTION, TAGS
@@ -321,13 +322,14 @@ UNFOLD = {
     ],
     "STYLES": [lambda request: static("access/admin.css")],
     "COLORS": {"primary": ADMIN_BLUE},
+    "SHOW_LANGUAGES": True,
     "SIDEBAR": {"navigation": "recsys_project.admin_pages.sidebar"},
     "DASHBOARD_CALLBACK": "recsys_project.admin_pages.index_context",
     # Menu of the site's name: on a phone the sidebar is hidden behind a button.
     "SITE_DROPDOWN": [
-        {"icon": "insights", "title": "Product dashboard", "link": reverse_lazy("product")},
-        {"icon": "monitoring", "title": "Operations dashboard", "link": reverse_lazy("dashboard")},
-        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explorer")},
+        {"icon": "insights", "title": gettext_lazy("Product dashboard"), "link": reverse_lazy("product")},
+        {"icon": "monitoring", "title": gettext_lazy("Operations dashboard"), "link": reverse_lazy("dashboard")},
+        {"icon": "explore", "title": gettext_lazy("Feed explorer"), "link": reverse_lazy("explorer")},
     ],
 }
 
