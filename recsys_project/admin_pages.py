@@ -16,6 +16,7 @@ from django.contrib import admin
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.timesince import timesince
 from django.utils.translation import gettext, gettext_lazy, ngettext
@@ -75,7 +76,7 @@ def age(moment: datetime, at: datetime) -> str:
 
 def with_count(text: str, count: int) -> str:
     """Return a text with the count in place of `{n}`."""
-    return text.format(n=f"{count:,}")
+    return text.format(n=number_format(count, force_grouping=True))
 
 
 def newest_post(at: datetime) -> Iterable[StateLine]:
@@ -151,7 +152,7 @@ def newest_evaluation(at: datetime) -> Iterable[StateLine]:
     """Yield the newest quality score."""
     newest = Evaluation.objects.filter(quality_score__isnull=False).values_list("quality_score", "created_at").first()
     if newest:
-        score, measured_at = f"{newest[0]:.2f}", newest[1]
+        score, measured_at = number_format(round(newest[0], 2), 2), newest[1]
         text = gettext("Quality score {score}, measured {age}").format(score=score, age=age(measured_at, at))
         yield StateLine(text, list_link(Evaluation._meta.label))
 
@@ -168,7 +169,7 @@ def unfinished_jobs(at: datetime) -> Iterable[StateLine]:
     counts = Job.objects.filter(
         Q(state__in=(Job.State.QUEUED, Job.State.RUNNING)) | Q(state=Job.State.FAILED, created_at__gte=at - RECENT)
     ).aggregate(**{state: Count("pk", filter=Q(state=state)) for state in ("queued", "running", "failed")})
-    numbers = {state: f"{count:,}" for state, count in counts.items()}
+    numbers = {state: number_format(count, force_grouping=True) for state, count in counts.items()}
     yield StateLine(gettext("{queued} waiting, {running} running").format(**numbers), link)
     if counts["failed"]:
         text = gettext("{failed} failed in the last day").format(**numbers)

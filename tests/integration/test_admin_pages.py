@@ -115,6 +115,13 @@ def test_the_first_page_shows_the_state_at_a_glance(admin_client, django_assert_
         *("3 valid API keys, 3 never used", "1 key expires within 14 days"),
     ):
         assert text in page, text
+    german = page_text(admin_client.get(reverse("admin:index"), headers={"Accept-Language": "de"}))
+    for text in (
+        *("Inhalte", "Neuester Beitrag: 2\xa0Stunden her", "1 Beitrag hat keinen Vektor", "7 Seiten in der"),
+        *("0 Experimente laufen", "trainiert: 2\xa0Tage her", "Qualitätswert 0,83", "next wird aufgebaut"),
+        *("1 wartend, 0 laufend", "1 Alarm ausgelöst", "3 gültige API-Schlüssel, 3 nie verwendet", "Erweitert"),
+    ):
+        assert text in german, text
 
 
 def test_running_rollouts_and_changes_that_wait_are_on_the_first_page(admin_client):

@@ -1,5 +1,6 @@
 """The product report: each figure against a count by hand, its limits, and who may read it."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -327,11 +328,15 @@ def test_the_page_draws_what_the_report_has(client, members, posts):
     assert "followed" in page and posts[0].external_id in page and "Variant control" in page
     assert "<style" not in page and "<script" not in page and " style=" not in page
     assert reverse("api-product-report") in page
+    german = client.get("/product/", headers={"Accept-Language": "de"}).content.decode()
+    assert '<html lang="de">' in german and "Aus der Stichprobe" in german and "Interaktionsrate" in german
+    assert "Variante control" in german and "30,00 %" in german
+    assert re.findall(r'points="([^"]*)"', german) == re.findall(r'points="([^"]*)"', page)
 
 
 def test_figures_are_compared_in_words():
     def words(value, previous, unit="%"):
-        figure = product.Figure("k", "t", unit, value, previous, "h")
+        figure = product.Figure("gini", "t", unit, value, previous, "h")
         report = measure()
         context = build_context(
             product.ProductReport(
