@@ -34,6 +34,7 @@ DATA = re.compile(
     r"|recsys|API|API_OPEN|API-Schlüssel|GraphQL|curl|Python|TypeScript|Engine|Feed-Explorer"  # names
     r"|plain|wasm_simd|control|default|[a-z]+(?:_[a-z]+)+|likes|quality|recency|exploration|popularity|nearest|fresh|trending"
     r"|taste|trend|item weights|co liked|liked next|follow|author|topic|year popularity|few likes popularity|fatigue"
+    r"|Benutzername|Passwort|jetzt"  # texts of Django and of the browser
     r"|ms|KB|UTC|JSON|vor \d+ \w+|vor einer? \w+|gestern|in \d+ \w+|[0-9a-f]{8,})(?!\w)"
 )
 MEMBERS_TEXT = re.compile(r".*<img src=x.*", re.DOTALL)

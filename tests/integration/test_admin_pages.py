@@ -295,6 +295,7 @@ def test_a_list_is_exported_with_its_columns_and_recorded(staff):
         for name, outcome, note in (("=1+1", "done", "-x"), ("b", "failed", ""), ("c", "done", " @x"))
     ]
     client = staff("monitoring.view_maintenancerun")
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "de"  # what is exported and stored is in English in each language
     response = export(client, MaintenanceRun, runs[:2], "?outcome=done")
     header, *rows = read_rows(response)
     assert header[0] == "name" and header[2] == "started at"
@@ -303,6 +304,7 @@ def test_a_list_is_exported_with_its_columns_and_recorded(staff):
     assert "no-store" in response.headers["Cache-Control"]
     entry = LogEntry.objects.get()
     assert entry.get_change_message() == "Exported 1 rows as CSV. Filters: outcome."
+    assert entry.object_repr == "Export of maintenance runs"
     every = export(client, MaintenanceRun, runs[:1], "?outcome=done", select_across="1")
     assert [row[0] for row in read_rows(every)[1:]] == ["c", "'=1+1"]
 

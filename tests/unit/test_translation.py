@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.apps import apps
 from django.conf import settings
+from django.utils.text import camel_case_to_spaces
 
-from recsys_project import messages
+from recsys_project import admin_pages, messages
+from recsys_project.model_names import NAMES
 
 CATALOGUES = [(language, domain) for language in messages.TRANSLATED for domain in messages.DOMAINS]
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd%]|\{\w*\}")
@@ -30,6 +33,16 @@ def list_forms(message):
     """Return the texts of a message and their translations."""
     texts = (message.id,) if isinstance(message.id, str) else message.id
     return texts, (message.string,) if isinstance(message.string, str) else message.string
+
+
+def test_each_list_of_the_admin_has_a_translated_name_which_is_its_own_in_english():
+    for label, names in NAMES.items():
+        model = apps.get_model(label)
+        declared = model._meta.original_attrs  # `translate_model_names` leaves these as they are
+        name = declared.get("verbose_name", camel_case_to_spaces(model.__name__))
+        assert (name, declared.get("verbose_name_plural", f"{name}s")) == names, label
+    labels = {label for group in admin_pages.every_group() for label in group.lists}
+    assert set(NAMES) == {label for label in labels if not label.startswith("auth.")}
 
 
 def test_each_supported_language_has_a_catalogue():

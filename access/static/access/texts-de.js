@@ -23,7 +23,7 @@ export const texts = {
   "Loading …": "Wird geladen …",
   "More like this": "Mehr davon",
   "New member": "Neues Mitglied",
-  "No member has an id that starts with this text.": "Kein Mitglied hat eine Kennung, die mit diesem Text beginnt.",
+  "No member has an id that starts with this text.": "Kein Mitglied hat eine ID, die mit diesem Text beginnt.",
   "No setting was changed.": "Keine Einstellung wurde geändert.",
   "Nothing yet. Like a post in the feed, or choose interests.": "Noch nichts. Markieren Sie einen Beitrag im Feed mit „Gefällt mir“, oder wählen Sie Interessen.",
   "Page {number}": "Seite {number}",
