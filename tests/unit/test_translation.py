@@ -55,6 +55,16 @@ def test_a_catalogue_has_the_texts_of_the_sources_and_no_others(language, domain
     assert updated == messages.catalogue_path(language, domain).read_bytes(), "Run `make messages`."
 
 
+def test_each_text_of_a_script_is_collected():
+    """Babel does not look for calls in the arguments of a call that it collects."""
+    for path in messages.list_files("static", ".js"):
+        written = re.findall(r"\bn?gettext\(\s*[\"'`]", re.sub(r"^\s*//.*", "", path.read_text(), flags=re.MULTILINE))
+        if written and not path.name.endswith(".min.js"):
+            source = path.read_bytes()
+            collected = list(messages.extract_file(path, "javascript", source, messages.SCRIPT_KEYWORDS))
+            assert len(collected) == len(written), path
+
+
 @pytest.mark.parametrize(("language", "domain"), CATALOGUES)
 def test_each_text_is_translated_with_the_same_placeholders(language, domain):
     catalogue = messages.read_catalogue(language, domain)

@@ -87,6 +87,7 @@ export const texts = {
     "neuester {n} Beitrag",
     "neueste {n} Beiträge"
   ],
+  "none": "keine",
   "not a candidate": "kein Kandidat",
   "not in slate": "nicht in der Rangliste",
   "not loaded: {caption}": "nicht geladen: {caption}",

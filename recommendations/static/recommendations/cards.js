@@ -31,7 +31,8 @@ export function card(pick, rank, { actions = {}, movement = null } = {}) {
   title.dir = "auto";
   node.setAttribute("aria-labelledby", title.id);
   const score = element("span", "score", formatScore(pick.score));
-  score.title = gettext("Score. Sources: {sources}", { sources: pick.sources.join(", ") || gettext("none") });
+  const sources = pick.sources.join(", ") || gettext("none");
+  score.title = gettext("Score. Sources: {sources}", { sources });
   const head = element("div", "card-head", element("span", "rank", `${rank}`), title);
   head.append(score);
   node.append(head, byline(post, movement), ...bodyOf(post));

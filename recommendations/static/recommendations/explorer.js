@@ -141,7 +141,7 @@ function showError(error) {
 
 function showBadges(page) {
   const badges = [
-    ["engine", gettext("engine"), page.engine],
+    ["engine", gettext("engine"), page.engine === "none" ? gettext("none") : page.engine],
     ["variant", gettext("variant"), page.variant],
     ["fallback", gettext("fallback"), page.fallback],
     ["cache", gettext("cache"), page.is_cached ? gettext("cached") : gettext("fresh")],
