@@ -152,7 +152,7 @@ def newest_evaluation(at: datetime) -> Iterable[StateLine]:
     """Yield the newest quality score."""
     newest = Evaluation.objects.filter(quality_score__isnull=False).values_list("quality_score", "created_at").first()
     if newest:
-        score, measured_at = number_format(round(newest[0], 2), 2), newest[1]
+        score, measured_at = number_format(f"{newest[0]:.2f}"), newest[1]
         text = gettext("Quality score {score}, measured {age}").format(score=score, age=age(measured_at, at))
         yield StateLine(text, list_link(Evaluation._meta.label))
 

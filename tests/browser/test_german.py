@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.contrib.auth import get_user_model
 from playwright.sync_api import expect
 
 from monitoring.clock import now
@@ -54,6 +55,7 @@ def list_patterns(texts_of):
 
 ENGLISH = list_patterns(lambda message: message.id if message.id != message.string else ())
 GERMAN = list_patterns(lambda message: message.string)
+WHOLE_ENGLISH = [pattern for pattern in ENGLISH if len(pattern.pattern) > 6 and ".+" not in pattern.pattern]
 GERMAN_PHRASES = [
     re.compile(rf"(?<!\w){pattern.pattern}(?!\w)", re.DOTALL)
     for pattern in GERMAN
@@ -152,6 +154,29 @@ def test_public_pages_are_german(page):
         page.goto(path)
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
         assert_german(page)
+        assert_accessible(page)
+        assert_no_overflow(page)
+
+
+@pytest.mark.parametrize("page", [WIDE, PHONE], indirect=True, ids=["wide", "phone"])
+def test_pages_of_staff_are_german(page, site, client):
+    client.force_login(get_user_model().objects.create_superuser("operator"))
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+    for path, title in [
+        ("/dashboard/", "Betriebs-Dashboard · recsys"),
+        ("/product/", "Produkt-Dashboard · recsys"),
+        ("/admin/", "Übersicht | recsys"),
+    ]:
+        page.goto(path)
+        expect(page).to_have_title(title)
+        expect(
+            page.get_by_text(re.compile("Warteschlangen und Worker|Wie das berechnet wird|Inhalte")).first
+        ).to_be_visible()
+        assert page.locator("html").get_attribute("lang") == "de"
+        english = [
+            text for text in page.evaluate(READ_TEXTS) if any(pattern.fullmatch(text) for pattern in WHOLE_ENGLISH)
+        ]
+        assert english == []
         assert_accessible(page)
         assert_no_overflow(page)
 

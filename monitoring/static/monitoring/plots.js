@@ -1,5 +1,7 @@
 // Draw time series as inline SVG. A reader can step through each plot by pointer or by arrow keys, or open it as a table.
 
+import { gettext, language } from "../access/text.js";
+
 const HEIGHT = 152, LEFT = 46, RIGHT = 8, TOP = 10, BOTTOM = 20;
 const NS = "http://www.w3.org/2000/svg";
 
@@ -18,7 +20,7 @@ function createSvgElement(tag, attributes = {}, text = "") {
 }
 
 export const formatValue = (value) =>
-  value === null || value === undefined ? "–" : typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: Math.abs(value) < 1 ? 3 : 2 }) : value;
+  value === null || value === undefined ? "–" : typeof value === "number" ? value.toLocaleString(language, { maximumFractionDigits: Math.abs(value) < 1 ? 3 : 2 }) : value;
 
 // Format Unix seconds as hours and minutes in UTC. A span of more than a day adds the date.
 function formatTime(seconds, span) {
@@ -90,14 +92,15 @@ export function plot({ title, unit, lines }) {
     showMoment(target);
   });
   const rows = moments.toReversed().map((at) => [formatTime(at, 1e9), ...values.map((series) => series.get(at) ?? null)]);
-  figure.append(createElement("details", { "data-key": title }, createElement("summary", {}, "As a table"), table(["UTC", ...names], rows, title)));
+  figure.append(createElement("details", { "data-key": title }, createElement("summary", {}, gettext("As a table")), table(["UTC", ...names], rows, title)));
   return figure;
 }
 
 function describePlot(title, unit, lines, names, moments, span) {
   const descriptions = names.map((name) => {
     const values = lines[name].map(([, value]) => value);
-    return `${name}: ${formatValue(values.at(-1))} at the end, from ${formatValue(Math.min(...values))} to ${formatValue(Math.max(...values))}`;
+    const [last, lowest, highest] = [values.at(-1), Math.min(...values), Math.max(...values)].map(formatValue);
+    return gettext("{name}: {last} at the end, from {lowest} to {highest}", { name, last, lowest, highest });
   });
   const time = `${formatTime(moments[0], span)} to ${formatTime(moments.at(-1), span)} UTC`;
   return `${title}${unit ? ` in ${unit}` : ""}, ${time}. ${descriptions.join(". ")}.`;
