@@ -36,8 +36,9 @@ DATA = re.compile(
     r"|plain|wasm_simd|control|default|[a-z]+(?:_[a-z]+)+|likes|quality|recency|exploration|popularity|nearest|fresh|trending"
     r"|taste|trend|item weights|co liked|liked next|follow|author|topic|year popularity|few likes popularity|fatigue"
     r"|Benutzername|Passwort|jetzt"  # texts of Django and of the browser
-    r"|ms|KB|UTC|JSON|vor \d+ \w+|vor einer? \w+|gestern|in \d+ \w+|[0-9a-f]{8,})(?!\w)"
+    r"|ms|KB|UTC|JSON|[0-9a-f]{8,})(?!\w)"
 )
+TIMES = re.compile(r"vor \d+ \w+|vor einer? \w+|gestern|in \d+ \w+")
 MEMBERS_TEXT = re.compile(r".*<img src=x.*", re.DOTALL)
 
 
@@ -67,6 +68,7 @@ def is_german(text):
     """Return whether a text is a translation, or consists of translations and data."""
     if MEMBERS_TEXT.fullmatch(text) or any(pattern.fullmatch(text) for pattern in GERMAN):
         return True
+    text = TIMES.sub(" ", text)
     for phrase in GERMAN_PHRASES:
         text = phrase.sub(" ", text)
     return not re.search(r"[^\W\d_]", DATA.sub(" ", text))
