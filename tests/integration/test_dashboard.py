@@ -114,6 +114,11 @@ def test_each_language_has_panels_of_its_own(admin_client):
     assert '<html lang="de">' in page and "Betriebs-Dashboard" in page
 
 
+def test_the_progress_of_a_job_is_said_in_words():
+    assert service_panels.format_progress(Job(total=0)) == "no items"
+    assert service_panels.format_progress(Job(total=10, done=3, failed=1)) == "4 of 10 (40 %)"
+
+
 def test_a_stat_becomes_plain_data():
     assert dashboard.build_panel("k", lambda now: Panel(stats=[Stat("a", 1, "ms", "bad")]), NOW)["stats"] == [
         {"label": "a", "value": 1, "unit": "ms", "tone": "bad"}
