@@ -61,6 +61,9 @@ clients: setup-dev ## Generate the Python and TypeScript clients into var/client
 examples: setup-dev ## Update the API's examples from real responses
 	@WRITE_EXAMPLES=1 $(PY) -m pytest -q tests/integration/test_examples.py -k sent_and_answered
 
+messages: setup-dev ## Collect the texts to translate into locale/, and compile the translations
+	@$(PY) -m recsys_project.messages
+
 sbom: setup-dev ## Write a bill of materials of the service's packages to var/sbom.json (CycloneDX)
 	@mkdir -p var && .venv/bin/cyclonedx-py requirements requirements.txt --of JSON -o var/sbom.json
 
@@ -111,4 +114,4 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs screenshots clients examples sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean
+.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs screenshots clients examples messages sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean

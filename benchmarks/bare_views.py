@@ -39,7 +39,7 @@ class BarePageView(APIView):
     scopes = single_scope(Scope.FEEDS_READ)
 
     def get(self, request: Request, member_id: str) -> Response:
-        return Response(serialize_page(cached_page(member_id), 0.0))
+        return Response(serialize_page(cached_page(member_id), 0.0, "en"))
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from monitoring import gauges, health, maintenance, metrics
 from monitoring.dashboard import Panel, Stat, Table, register_panel
@@ -23,6 +24,7 @@ from monitoring.metrics import ComputedGauge
 from monitoring.models import Alert, AlertRule, MaintenanceTask, Notice, Silence
 from monitoring.models.alerts import SEVERITIES
 from monitoring.transactions import write_transaction
+from values.translation import translatable
 
 log = logging.getLogger(__name__)
 
@@ -174,18 +176,21 @@ def alerts_panel(now: datetime) -> Panel:
             alert.severity,
             alert.state,
             f"{alert.fired_at or alert.began_at:%Y-%m-%d %H:%M}",
-            "yes" if alert.acknowledged_at else "no",
+            gettext("yes") if alert.acknowledged_at else gettext("no"),
             alert.summary,
         ]
         for alert in alerts
     ]
-    columns = ["alert", "severity", "state", "since (UTC)", "acknowledged", "summary"]
+    columns = [
+        *(translatable("alert"), translatable("severity"), translatable("state")),
+        *(translatable("since (UTC)"), translatable("acknowledged"), translatable("summary")),
+    ]
     problem = evaluation_problem(now)
-    firing = Stat("alerts firing", count, "", "bad" if count else "" if problem else "good")
+    firing = Stat(translatable("alerts firing"), count, "", "bad" if count else "" if problem else "good")
     return Panel(
-        stats=[firing, *([Stat("rules evaluated", "no", "", "bad")] if problem else [])],
-        tables=[Table("Newest alerts", columns, rows)] if rows else [],
-        note=problem or ("" if rows else "No alert has fired yet. Rules and silences are in the admin."),
+        stats=[firing, *([Stat(translatable("rules evaluated"), gettext("no"), "", "bad")] if problem else [])],
+        tables=[Table(translatable("Newest alerts"), columns, rows)] if rows else [],
+        note=problem or ("" if rows else translatable("No alert has fired yet. Rules and silences are in the admin.")),
     )
 
 
@@ -193,4 +198,4 @@ def register() -> None:
     """Register the gauge of firing alerts, the panel that follows the state panel, and the health check."""
     health.register_health_check("alerts", require_evaluation, is_required=False)
     gauges.register_gauges(metrics.ALERTS_FIRING, compute=compute_alert_gauges)
-    register_panel("alerts", "Alerts", alerts_panel, order=15)
+    register_panel("alerts", translatable("Alerts"), alerts_panel, order=15)

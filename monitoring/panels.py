@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from monitoring import health, samples, workers
 from monitoring.dashboard import Bars, Cell, Panel, Plot, Point, Stat, Table, register_panel
 from monitoring.models import MaintenanceRun, MaintenanceTask
 from monitoring.samples import Sample
+from values.translation import translatable
 
 LOOKBACK = timedelta(hours=1)
 RECENT = timedelta(minutes=5)
@@ -21,7 +23,7 @@ MIB = 2**20
 MAX_SHOWN_RUNS = 12
 PROCESS_CACHES = ("preference_vectors", "pages", "viewers", "posts")
 """Caches that each process has for itself."""
-NO_SAMPLES = "No process reported metrics in the last hour. Request a feed or start a job."
+NO_SAMPLES = translatable("No process reported metrics in the last hour. Request a feed or start a job.")
 
 
 def state_panel(now: datetime) -> Panel:
@@ -31,9 +33,18 @@ def state_panel(now: datetime) -> Panel:
     passed = len(findings) - len(failures)
     rows = [[finding.name, finding.reason] for finding in failures]
     return Panel(
-        stats=[Stat("checks passed", passed, f"of {len(findings)}", "bad" if failures else "good")],
-        tables=[Table("Failed checks", ["check", "reason"], rows)] if failures else [],
-        note="" if failures else "Database, Redis, kernel, catalogue, queues and beat are healthy.",
+        stats=[
+            Stat(
+                translatable("checks passed"),
+                passed,
+                gettext("of {count}").format(count=len(findings)),
+                "bad" if failures else "good",
+            )
+        ],
+        tables=[Table(translatable("Failed checks"), [translatable("check"), translatable("reason")], rows)]
+        if failures
+        else [],
+        note="" if failures else translatable("Database, Redis, kernel, catalogue, queues and beat are healthy."),
     )
 
 
@@ -50,31 +61,35 @@ def traffic_panel(now: datetime) -> Panel:
     minutes = group_by_minute(loaded, now)
     return Panel(
         stats=[
-            Stat("feeds per minute", round(count / (RECENT.total_seconds() / MINUTE), 1)),
-            Stat("p50", milliseconds(samples.histogram_quantile(recent, "recsys_feed_seconds", 0.5)), "ms"),
-            Stat("p95", milliseconds(samples.histogram_quantile(recent, "recsys_feed_seconds", 0.95)), "ms"),
-            Stat("from cache", percent(feeds["true",], count), "%"),
-            Stat("5xx responses", percent(errors, sum(responses.values())), "%", "bad" if errors else ""),
+            Stat(translatable("feeds per minute"), round(count / (RECENT.total_seconds() / MINUTE), 1)),
+            Stat(
+                translatable("p50"), milliseconds(samples.histogram_quantile(recent, "recsys_feed_seconds", 0.5)), "ms"
+            ),
+            Stat(
+                translatable("p95"), milliseconds(samples.histogram_quantile(recent, "recsys_feed_seconds", 0.95)), "ms"
+            ),
+            Stat(translatable("from cache"), percent(feeds["true",], count), "%"),
+            Stat(translatable("5xx responses"), percent(errors, sum(responses.values())), "%", "bad" if errors else ""),
         ],
         plots=[
             Plot(
-                "Feeds per minute",
+                translatable("Feeds per minute"),
                 "",
                 {
                     name: [
                         (at, samples.sum_increments(in_minute, "recsys_feed_seconds_count", "cached")[cached,])
                         for at, in_minute in minutes
                     ]
-                    for name, cached in (("fresh", "false"), ("cached", "true"))
+                    for name, cached in ((gettext("fresh"), "false"), (gettext("cached"), "true"))
                 },
             ),
             Plot(
-                "Feed latency in the service",
+                translatable("Feed latency in the service"),
                 "ms",
                 {f"p{int(q * 100)}": quantile_line(minutes, q) for q in (0.5, 0.95)},
             ),
         ],
-        note=f"The numbers above cover the last {RECENT.seconds // 60} minutes.",
+        note=gettext("The numbers above cover the last {minutes} minutes.").format(minutes=RECENT.seconds // 60),
     )
 
 
@@ -84,7 +99,9 @@ def stages_panel(now: datetime) -> Panel:
     seconds = samples.sum_increments(loaded, "recsys_stage_seconds_sum", "stage", "component")
     calls = samples.sum_increments(loaded, "recsys_stage_seconds_count", "stage", "component")
     if not calls:
-        return Panel(empty_text="No slate was built in the last hour. A cached slate passes no stage.")
+        return Panel(
+            empty_text=translatable("No slate was built in the last hour. A cached slate passes no stage."),
+        )
     candidates = samples.sum_increments(loaded, "recsys_source_candidates_total", "source")
     drops = samples.sum_increments(loaded, "recsys_filter_drops_total", "filter")
     means = {key: seconds[key] / calls[key] * 1000 for key in calls}
@@ -99,12 +116,23 @@ def stages_panel(now: datetime) -> Panel:
         ]
         for stage, component in sorted(means, key=lambda key: -means[key])
     ]
-    columns = ["stage", "component", "mean ms", "calls", "candidates per call", "dropped per call"]
+    columns = [
+        translatable("stage"),
+        translatable("component"),
+        translatable("mean ms"),
+        translatable("calls"),
+        translatable("candidates per call"),
+        translatable("dropped per call"),
+    ]
     return Panel(
         bars=[
-            Bars("Mean time by stage, last hour", "ms", {stage: round(mean, 3) for stage, mean in per_stage.items()})
+            Bars(
+                translatable("Mean time by stage, last hour"),
+                "ms",
+                {stage: round(mean, 3) for stage, mean in per_stage.items()},
+            )
         ],
-        tables=[Table("Components", columns, rows)],
+        tables=[Table(translatable("Components"), columns, rows)],
     )
 
 
@@ -122,12 +150,12 @@ def memory_panel(now: datetime) -> Panel:
     largest = sorted(memory, key=lambda process: -max(size for _, size in memory[process]))[:6]
     return Panel(
         stats=[
-            Stat("active processes", len(active)),
-            Stat("memory of active processes", round(total / MIB), "MiB"),
+            Stat(translatable("active processes"), len(active)),
+            Stat(translatable("memory of active processes"), round(total / MIB), "MiB"),
         ],
         plots=[
             Plot(
-                "Memory of the largest processes",
+                translatable("Memory of the largest processes"),
                 "MiB",
                 {
                     process: [(at, round(size / MIB, 1)) for at, size in downsample(memory[process])]
@@ -152,9 +180,21 @@ def caches_panel(now: datetime) -> Panel:
         rows.append([cache, percent(hit + stale, hit + stale + miss), hit, stale, miss, entries, size])
     periods = group_by_minute(loaded, now, interval=5 * MINUTE)
     return Panel(
-        plots=[Plot("Cache hit rate", "%", {cache: hit_rate_line(periods, cache) for cache in names})],
+        plots=[Plot(translatable("Cache hit rate"), "%", {cache: hit_rate_line(periods, cache) for cache in names})],
         tables=[
-            Table("Caches, last hour", ["cache", "hit rate %", "hits", "stale", "misses", "entries", "bytes"], rows)
+            Table(
+                translatable("Caches, last hour"),
+                [
+                    translatable("cache"),
+                    translatable("hit rate %"),
+                    translatable("hits"),
+                    translatable("stale"),
+                    translatable("misses"),
+                    translatable("entries"),
+                    translatable("bytes"),
+                ],
+                rows,
+            )
         ],
     )
 
@@ -173,28 +213,50 @@ def queues_panel(now: datetime) -> Panel:
     ]
     return Panel(
         stats=[
-            Stat("workers", len(state.workers), "", "" if state.workers else "bad"),
-            Stat("waiting tasks", sum(queue.waiting_count for queue in state.queues)),
-            Stat("beat", "running" if state.has_beat else "not running", "", "" if state.has_beat else "bad"),
+            Stat(translatable("workers"), len(state.workers), "", "" if state.workers else "bad"),
+            Stat(translatable("waiting tasks"), sum(queue.waiting_count for queue in state.queues)),
+            Stat(
+                translatable("beat"),
+                gettext("running") if state.has_beat else gettext("not running"),
+                "",
+                "" if state.has_beat else "bad",
+            ),
         ],
         tables=[
             Table(
-                "Queues",
-                ["queue", "waiting", "workers", "last canary", "state"],
+                translatable("Queues"),
+                [
+                    translatable("queue"),
+                    translatable("waiting"),
+                    translatable("workers"),
+                    translatable("last canary"),
+                    translatable("state"),
+                ],
                 [
                     [
                         queue.name,
                         queue.waiting_count,
                         len(queue.workers),
                         format_age(now, queue.canary_at),
-                        "fails" if queue.reason else "works",
+                        gettext("fails") if queue.reason else gettext("works"),
                     ]
                     for queue in state.queues
                 ],
             ),
-            Table("Workers", ["worker", "queues", "last heartbeat", "started"], worker_rows),
+            Table(
+                translatable("Workers"),
+                [
+                    translatable("worker"),
+                    translatable("queues"),
+                    translatable("last heartbeat"),
+                    translatable("started"),
+                ],
+                worker_rows,
+            ),
         ],
-        note=f"Lost workers: {', '.join(state.lost_workers)}." if state.lost_workers else "",
+        note=gettext("Lost workers: {names}.").format(names=", ".join(state.lost_workers))
+        if state.lost_workers
+        else "",
     )
 
 
@@ -215,16 +277,25 @@ def maintenance_panel(now: datetime) -> Panel:
         for run in runs[:MAX_SHOWN_RUNS]
     ]
     if not rows and not running:
-        return Panel(empty_text="No maintenance task has run yet. Beat sends the first within five minutes.")
+        return Panel(
+            empty_text=translatable("No maintenance task has run yet. Beat sends the first within five minutes.")
+        )
     return Panel(
         stats=[
-            Stat("failed or lost in 24 h", failed, "", "bad" if failed else "good"),
-            Stat("running", ", ".join(running) or "none"),
+            Stat(translatable("failed or lost in 24 h"), failed, "", "bad" if failed else "good"),
+            Stat(translatable("running"), ", ".join(running) or gettext("none")),
         ],
         tables=[
             Table(
-                "Runs",
-                ["task", "outcome", "started", "seconds", "rows", "note"],
+                translatable("Runs"),
+                [
+                    translatable("task"),
+                    translatable("outcome"),
+                    translatable("started"),
+                    translatable("seconds"),
+                    translatable("rows"),
+                    translatable("note"),
+                ],
                 rows,
                 reverse("admin:monitoring_maintenancerun_changelist"),
             )
@@ -304,20 +375,20 @@ def milliseconds(seconds: float | None) -> float | None:
 def format_age(now: datetime, moment: float | None) -> str:
     """Return how long ago *moment* (Unix seconds) was, such as "5 min ago", or "never" for None."""
     if moment is None:
-        return "never"
+        return gettext("never")
     seconds = max(0, int(now.timestamp() - moment))
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+            return gettext("{time} ago").format(time=f"{seconds // size} {unit}")
+    return gettext("{time} ago").format(time=f"{seconds} s")
 
 
 def register() -> None:
     """Register these panels."""
-    register_panel("state", "State", state_panel, order=10)
-    register_panel("traffic", "Traffic and latency", traffic_panel, order=20)
-    register_panel("stages", "Time by stage", stages_panel, order=30)
-    register_panel("memory", "Memory", memory_panel, order=40)
-    register_panel("caches", "Caches", caches_panel, order=50)
-    register_panel("queues", "Queues and workers", queues_panel, order=80)
-    register_panel("maintenance", "Maintenance", maintenance_panel, order=100)
+    register_panel("state", translatable("State"), state_panel, order=10)
+    register_panel("traffic", translatable("Traffic and latency"), traffic_panel, order=20)
+    register_panel("stages", translatable("Time by stage"), stages_panel, order=30)
+    register_panel("memory", translatable("Memory"), memory_panel, order=40)
+    register_panel("caches", translatable("Caches"), caches_panel, order=50)
+    register_panel("queues", translatable("Queues and workers"), queues_panel, order=80)
+    register_panel("maintenance", translatable("Maintenance"), maintenance_panel, order=100)

@@ -19,6 +19,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from values.translation import translatable
+
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
@@ -926,15 +928,15 @@ class Reason(IntEnum):
 
 
 REASON_SENTENCES: dict[Reason, str] = {
-    Reason.TASTE: "Like posts you enjoyed",
-    Reason.FOLLOWED: "By someone you follow",
-    Reason.POPULAR: "Popular",
-    Reason.FRESH: "New",
-    Reason.SIMILAR: "Like the post you are looking at",
-    Reason.TOPIC: "About a topic you like",
-    Reason.AUTHOR: "By someone whose posts you enjoy",
-    Reason.EXPLORATION: "New and not yet widely seen",
-    Reason.LIKED: "Liked by people who like what you like",
+    Reason.TASTE: translatable("Like posts you enjoyed"),
+    Reason.FOLLOWED: translatable("By someone you follow"),
+    Reason.POPULAR: translatable("Popular"),
+    Reason.FRESH: translatable("New"),
+    Reason.SIMILAR: translatable("Like the post you are looking at"),
+    Reason.TOPIC: translatable("About a topic you like"),
+    Reason.AUTHOR: translatable("By someone whose posts you enjoy"),
+    Reason.EXPLORATION: translatable("New and not yet widely seen"),
+    Reason.LIKED: translatable("Liked by people who like what you like"),
 }
 
 
@@ -949,11 +951,11 @@ class EmptyReason(StrEnum):
 
 
 EMPTY_SENTENCES: dict[EmptyReason, str] = {
-    EmptyReason.END_OF_FEED: "There are no more posts. New ones appear on the first page.",
-    EmptyReason.NO_FOLLOWS: "The member follows nobody yet.",
-    EmptyReason.REQUEST_FILTERS: "No post that the member may see passes the filters of the request.",
-    EmptyReason.NO_MATCH: "No post that the member may see is similar.",
-    EmptyReason.NO_POSTS: "There is no post that the member may see and has not seen yet.",
+    EmptyReason.END_OF_FEED: translatable("There are no more posts. New ones appear on the first page."),
+    EmptyReason.NO_FOLLOWS: translatable("The member follows nobody yet."),
+    EmptyReason.REQUEST_FILTERS: translatable("No post that the member may see passes the filters of the request."),
+    EmptyReason.NO_MATCH: translatable("No post that the member may see is similar."),
+    EmptyReason.NO_POSTS: translatable("There is no post that the member may see and has not seen yet."),
 }
 
 

@@ -16,7 +16,10 @@ from django.contrib import admin
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import number_format
+from django.utils.functional import Promise
 from django.utils.timesince import timesince
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from access.models import ApiKey, UsageAlert
 from flags.models import Experiment, PendingChange, RolloutPlan
@@ -36,7 +39,7 @@ from recommendations.models import (
 )
 
 EXPIRY_NOTICE = timedelta(days=14)
-"""A key that expires within this time is reported."""
+"""A key that expires within this time is reported. The text names the time."""
 RECENT = timedelta(days=1)
 """A job that failed within this time is reported."""
 
@@ -54,9 +57,9 @@ class StateLine:
 class Group:
     """Lists that serve one purpose. *lists* has the sentence of each model, by its label."""
 
-    title: str
+    title: str | Promise
     icon: str
-    lists: Mapping[str, str]
+    lists: Mapping[str, str | Promise]
     states: Mapping[str, Callable[[datetime], Iterable[StateLine]]] = field(default_factory=dict)
     """Facts of the group, by the permission that is needed to see them."""
 
@@ -68,38 +71,40 @@ def list_link(label: str, query: str = "") -> str:
 
 def age(moment: datetime, at: datetime) -> str:
     """Return how long ago *moment* was, in its largest unit."""
-    return f"{timesince(moment, at, depth=1)} ago"
+    return gettext("{time} ago").format(time=timesince(moment, at, depth=1))
 
 
-def plural(count: int, one: str, many: str) -> str:
-    """Return the count with its noun."""
-    return f"{count:,} {one if count == 1 else many}"
+def with_count(text: str, count: int) -> str:
+    """Return a text with the count in place of `{n}`."""
+    return text.format(n=number_format(count, force_grouping=True))
 
 
 def newest_post(at: datetime) -> Iterable[StateLine]:
     """Yield the age of the newest post."""
     created_at = Post.objects.order_by("-created_at").values_list("created_at", flat=True).first()
-    yield StateLine(f"Newest post {age(created_at, at)}" if created_at else "No posts yet", list_link(Post._meta.label))
+    text = gettext("Newest post {age}").format(age=age(created_at, at)) if created_at else gettext("No posts yet")
+    yield StateLine(text, list_link(Post._meta.label))
 
 
 def failed_embeddings(at: datetime) -> Iterable[StateLine]:
     """Yield the number of posts that could not be embedded."""
     if count := EmbeddingFailure.objects.count():
-        text = plural(count, "post has no vector", "posts have no vector")
+        text = with_count(ngettext("{n} post has no vector", "{n} posts have no vector", count), count)
         yield StateLine(text, list_link(EmbeddingFailure._meta.label), "bad")
 
 
 def newest_member(at: datetime) -> Iterable[StateLine]:
     """Yield the age of the newest member."""
     created_at = Member.objects.order_by("-pk").values_list("created_at", flat=True).first()
-    text = f"Newest member {age(created_at, at)}" if created_at else "No members yet"
+    text = gettext("Newest member {age}").format(age=age(created_at, at)) if created_at else gettext("No members yet")
     yield StateLine(text, list_link(Member._meta.label))
 
 
 def open_erasures(at: datetime) -> Iterable[StateLine]:
     """Yield the number of erasures that are not finished."""
     count = ErasureReceipt.objects.filter(finished_at=None).count()
-    yield StateLine(plural(count, "erasure in progress", "erasures in progress"), list_link(ErasureReceipt._meta.label))
+    text = with_count(ngettext("{n} erasure in progress", "{n} erasures in progress", count), count)
+    yield StateLine(text, list_link(ErasureReceipt._meta.label))
 
 
 def last_hour(at: datetime) -> Iterable[StateLine]:
@@ -109,31 +114,37 @@ def last_hour(at: datetime) -> Iterable[StateLine]:
         pages=Sum("page_count", default=0), fallbacks=Sum("fallback_count", default=0)
     )
     link = list_link(FeedHour._meta.label)
-    yield StateLine(f"{plural(sums['pages'], 'page', 'pages')} served in the last full hour", link)
-    if sums["fallbacks"]:
-        yield StateLine(plural(sums["fallbacks"], "slate by a fallback", "slates by a fallback"), link, "bad")
+    pages, fallbacks = sums["pages"], sums["fallbacks"]
+    served = ngettext("{n} page served in the last full hour", "{n} pages served in the last full hour", pages)
+    yield StateLine(with_count(served, pages), link)
+    if fallbacks:
+        text = ngettext("{n} slate by a fallback", "{n} slates by a fallback", fallbacks)
+        yield StateLine(with_count(text, fallbacks), link, "bad")
 
 
 def experiments_and_rollouts(at: datetime) -> Iterable[StateLine]:
     """Yield the number of running experiments and rollout plans."""
     running = Experiment.objects.filter(state=Experiment.State.RUNNING).count()
     link = list_link(Experiment._meta.label, "?state__exact=running")
-    yield StateLine(plural(running, "experiment running", "experiments running"), link)
+    yield StateLine(with_count(ngettext("{n} experiment running", "{n} experiments running", running), running), link)
     if rollouts := RolloutPlan.objects.filter(state=RolloutPlan.State.RUNNING).count():
-        yield StateLine(plural(rollouts, "rollout running", "rollouts running"), list_link(RolloutPlan._meta.label))
+        text = with_count(ngettext("{n} rollout running", "{n} rollouts running", rollouts), rollouts)
+        yield StateLine(text, list_link(RolloutPlan._meta.label))
 
 
 def pending_changes(at: datetime) -> Iterable[StateLine]:
     """Yield the number of changes that wait for approval."""
     if count := PendingChange.objects.filter(state=PendingChange.State.PENDING).count():
-        text = plural(count, "change waits for approval", "changes wait for approval")
+        text = with_count(ngettext("{n} change waits for approval", "{n} changes wait for approval", count), count)
         yield StateLine(text, list_link(PendingChange._meta.label), "bad")
 
 
 def active_model(at: datetime) -> Iterable[StateLine]:
     """Yield the trained model that ranks, and its age."""
     model = TrainedModel.objects.filter(state=TrainedModel.State.ACTIVE).only("created_at", "kind").first()
-    text = f"Active model #{model.pk} trained {age(model.created_at, at)}" if model else "No trained model is active"
+    text = gettext("No trained model is active")
+    if model:
+        text = gettext("Active model #{number} trained {age}").format(number=model.pk, age=age(model.created_at, at))
     yield StateLine(text, list_link(TrainedModel._meta.label))
 
 
@@ -141,14 +152,15 @@ def newest_evaluation(at: datetime) -> Iterable[StateLine]:
     """Yield the newest quality score."""
     newest = Evaluation.objects.filter(quality_score__isnull=False).values_list("quality_score", "created_at").first()
     if newest:
-        text = f"Quality score {newest[0]:.2f}, measured {age(newest[1], at)}"
+        score, measured_at = number_format(f"{newest[0]:.2f}"), newest[1]
+        text = gettext("Quality score {score}, measured {age}").format(score=score, age=age(measured_at, at))
         yield StateLine(text, list_link(Evaluation._meta.label))
 
 
 def embedding_in_progress(at: datetime) -> Iterable[StateLine]:
     """Yield the embedding models that are being built."""
     for name in EmbeddingModel.objects.filter(state=EmbeddingModel.State.BUILDING).values_list("name", flat=True):
-        yield StateLine(f"{name} is being built", list_link(EmbeddingModel._meta.label))
+        yield StateLine(gettext("{name} is being built").format(name=name), list_link(EmbeddingModel._meta.label))
 
 
 def unfinished_jobs(at: datetime) -> Iterable[StateLine]:
@@ -157,9 +169,11 @@ def unfinished_jobs(at: datetime) -> Iterable[StateLine]:
     counts = Job.objects.filter(
         Q(state__in=(Job.State.QUEUED, Job.State.RUNNING)) | Q(state=Job.State.FAILED, created_at__gte=at - RECENT)
     ).aggregate(**{state: Count("pk", filter=Q(state=state)) for state in ("queued", "running", "failed")})
-    yield StateLine(f"{counts['queued']:,} waiting, {counts['running']:,} running", link)
+    numbers = {state: number_format(count, force_grouping=True) for state, count in counts.items()}
+    yield StateLine(gettext("{queued} waiting, {running} running").format(**numbers), link)
     if counts["failed"]:
-        yield StateLine(f"{counts['failed']:,} failed in the last day", f"{link}?state__exact=failed", "bad")
+        text = gettext("{failed} failed in the last day").format(**numbers)
+        yield StateLine(text, f"{link}?state__exact=failed", "bad")
 
 
 def open_alerts(at: datetime) -> Iterable[StateLine]:
@@ -168,16 +182,18 @@ def open_alerts(at: datetime) -> Iterable[StateLine]:
         firing=Count("pk", filter=Q(state=Alert.State.FIRING)), pending=Count("pk", filter=Q(state=Alert.State.PENDING))
     )
     firing, link = counts["firing"], list_link(Alert._meta.label)
-    text = plural(firing, "alert firing", "alerts firing") if firing else "No alert is firing"
+    text = gettext("No alert is firing")
+    if firing:
+        text = with_count(ngettext("{n} alert firing", "{n} alerts firing", firing), firing)
     yield StateLine(text, f"{link}?state__exact=firing" if firing else link, "bad" if firing else "")
     if counts["pending"]:
-        yield StateLine(f"{counts['pending']:,} pending", f"{link}?state__exact=pending")
+        yield StateLine(with_count(gettext("{n} pending"), counts["pending"]), f"{link}?state__exact=pending")
 
 
 def unusual_usage(at: datetime) -> Iterable[StateLine]:
     """Yield the number of usage alerts that nobody has reviewed."""
     if count := UsageAlert.objects.filter(is_reviewed=False).count():
-        text = plural(count, "usage alert to review", "usage alerts to review")
+        text = with_count(ngettext("{n} usage alert to review", "{n} usage alerts to review", count), count)
         yield StateLine(text, list_link(UsageAlert._meta.label, "?is_reviewed__exact=0"), "bad")
 
 
@@ -190,98 +206,146 @@ def api_keys(at: datetime) -> Iterable[StateLine]:
         expiring=Count("pk", filter=Q(expires_at__lte=at + EXPIRY_NOTICE)),
     )
     link = list_link(ApiKey._meta.label)
-    unused = f", {counts['unused']:,} never used" if counts["unused"] else ""
-    yield StateLine(plural(counts["valid"], "valid API key", "valid API keys") + unused, link)
-    if counts["expiring"]:
-        text = plural(counts["expiring"], "key expires", "keys expire") + f" within {EXPIRY_NOTICE.days} days"
-        yield StateLine(text, link, "bad")
+    text = with_count(ngettext("{n} valid API key", "{n} valid API keys", counts["valid"]), counts["valid"])
+    if counts["unused"]:
+        text += ", " + with_count(gettext("{n} never used"), counts["unused"])
+    yield StateLine(text, link)
+    if expiring := counts["expiring"]:
+        text = ngettext("{n} key expires within 14 days", "{n} keys expire within 14 days", expiring)
+        yield StateLine(with_count(text, expiring), link, "bad")
 
 
 GROUPS = (
     Group(
-        "Content",
+        gettext_lazy("Content"),
         "article",
         {
-            "recommendations.Post": "Posts appear here when the platform sends them (POST /api/v1/posts), "
-            "or when you import a file: manage.py import_data posts FILE.",
-            "recommendations.PostStats": "The popularity of each post. A row appears with the first interaction.",
-            "recommendations.RegionStats": "The popularity of posts in each region. A row appears when a member whose "
-            "region is known interacts with a post.",
+            "recommendations.Post": gettext_lazy(
+                "Posts appear here when the platform sends them (POST /api/v1/posts), "
+                "or when you import a file: manage.py import_data posts FILE."
+            ),
+            "recommendations.PostStats": gettext_lazy(
+                "The popularity of each post. A row appears with the first interaction."
+            ),
+            "recommendations.RegionStats": gettext_lazy(
+                "The popularity of posts in each region. A row appears when a member whose "
+                "region is known interacts with a post."
+            ),
         },
         {"recommendations.view_post": newest_post, "recommendations.view_embeddingfailure": failed_embeddings},
     ),
     Group(
-        "People",
+        gettext_lazy("People"),
         "group",
         {
-            "recommendations.Member": "Members appear here when the platform sends them (POST /api/v1/members), "
-            "or when you import a file: manage.py import_data members FILE.",
-            "recommendations.PrivacySettings": "The settings of each member. The platform sends them, or the member "
-            "changes them. A member without settings is private.",
-            "recommendations.Relationship": "Follows, follow requests, blocks and mutes. They appear when the platform "
-            "or a member sends them (PUT /api/v1/members/…/relationships/…).",
-            "recommendations.Interaction": "What members did with posts. Send events with POST /api/v1/interactions.",
-            "recommendations.NegativeFeedback": "What members want to see less of. A row appears for each "
-            "not_interested event.",
-            "recommendations.SeenPost": "Posts that were on a member's screen. Clients report them with "
-            "POST /api/v1/members/…/seen.",
-            "recommendations.Undo": "Events that took back another event. Send them with POST /api/v1/interactions.",
-            "recommendations.InterestProfile": "What the service has learned about each member. A profile appears some "
-            "seconds after a member's first interaction.",
-            "recommendations.ReactionHistory": "The newest likes and rejections of each member, from their "
-            "interactions.",
-            "recommendations.DampedEngagement": "Members whose many interactions count less than half for popularity. "
-            "An empty list is good.",
-            "recommendations.AuthorCrowd": "Authors whose posts are liked mostly by new accounts, which then count in "
-            "part. An empty list is good.",
-            "recommendations.CrowdNewcomer": "The accounts of rings, each with the share that counts. An empty list is "
-            "good.",
-            "recommendations.ErasureReceipt": "One receipt for each member who was erased (DELETE /api/v1/members/…).",
+            "recommendations.Member": gettext_lazy(
+                "Members appear here when the platform sends them (POST /api/v1/members), "
+                "or when you import a file: manage.py import_data members FILE."
+            ),
+            "recommendations.PrivacySettings": gettext_lazy(
+                "The settings of each member. The platform sends them, or the member "
+                "changes them. A member without settings is private."
+            ),
+            "recommendations.Relationship": gettext_lazy(
+                "Follows, follow requests, blocks and mutes. They appear when the platform "
+                "or a member sends them (PUT /api/v1/members/…/relationships/…)."
+            ),
+            "recommendations.Interaction": gettext_lazy(
+                "What members did with posts. Send events with POST /api/v1/interactions."
+            ),
+            "recommendations.NegativeFeedback": gettext_lazy(
+                "What members want to see less of. A row appears for each not_interested event."
+            ),
+            "recommendations.SeenPost": gettext_lazy(
+                "Posts that were on a member's screen. Clients report them with POST /api/v1/members/…/seen."
+            ),
+            "recommendations.Undo": gettext_lazy(
+                "Events that took back another event. Send them with POST /api/v1/interactions."
+            ),
+            "recommendations.InterestProfile": gettext_lazy(
+                "What the service has learned about each member. A profile appears some "
+                "seconds after a member's first interaction."
+            ),
+            "recommendations.ReactionHistory": gettext_lazy(
+                "The newest likes and rejections of each member, from their interactions."
+            ),
+            "recommendations.DampedEngagement": gettext_lazy(
+                "Members whose many interactions count less than half for popularity. An empty list is good."
+            ),
+            "recommendations.AuthorCrowd": gettext_lazy(
+                "Authors whose posts are liked mostly by new accounts, which then count in part. An empty list is good."
+            ),
+            "recommendations.CrowdNewcomer": gettext_lazy(
+                "The accounts of rings, each with the share that counts. An empty list is good."
+            ),
+            "recommendations.ErasureReceipt": gettext_lazy(
+                "One receipt for each member who was erased (DELETE /api/v1/members/…)."
+            ),
         },
         {"recommendations.view_member": newest_member, "recommendations.view_erasurereceipt": open_erasures},
     ),
     Group(
-        "Feeds",
+        gettext_lazy("Feeds"),
         "dynamic_feed",
         {
-            "recommendations.FeedRequest": "Each slate that was ranked, with its scores. A worker writes a row "
-            "seconds after a feed is requested.",
-            "recommendations.ServedPage": "Each page of a feed that was sent. A worker writes a row seconds after it.",
-            "recommendations.RankingPolicy": "The weights and limits of ranking, by variant and version.",
-            "recommendations.FeedHour": "Sums by hour, feed and variant. An hour appears five minutes after its end.",
+            "recommendations.FeedRequest": gettext_lazy(
+                "Each slate that was ranked, with its scores. A worker writes a row seconds after a feed is requested."
+            ),
+            "recommendations.ServedPage": gettext_lazy(
+                "Each page of a feed that was sent. A worker writes a row seconds after it."
+            ),
+            "recommendations.RankingPolicy": gettext_lazy("The weights and limits of ranking, by variant and version."),
+            "recommendations.FeedHour": gettext_lazy(
+                "Sums by hour, feed and variant. An hour appears five minutes after its end."
+            ),
         },
         {"recommendations.view_feedhour": last_hour},
     ),
     Group(
-        "Flags and experiments",
+        gettext_lazy("Flags and experiments"),
         "science",
         {
-            "flags.Flag": "Flags decide which engine and variant a member gets. Add one to begin.",
-            "flags.Experiment": "Comparisons of variants on some of the members. Add a draft, then start it.",
-            "flags.RolloutPlan": "Plans that raise the percentage of a flag step by step. Add one for a flag.",
-            "flags.Segment": "Groups of members that rules of flags name. Add one to use it in a rule.",
-            "flags.PendingChange": "Changes that wait for a second person. A change of a flag that needs approval "
-            "appears here.",
-            "flags.FlagChange": "The history of flags, segments, plans and experiments. Every change appears here.",
-            "flags.Metric": "What experiments measure, such as likes per member.",
-            "flags.ExclusionGroup": "Groups of experiments that share no member. Add one to run experiments side by "
-            "side on a flag.",
-            "flags.Holdout": "Members who are in no experiment. Add one to measure all experiments together.",
+            "flags.Flag": gettext_lazy("Flags decide which engine and variant a member gets. Add one to begin."),
+            "flags.Experiment": gettext_lazy(
+                "Comparisons of variants on some of the members. Add a draft, then start it."
+            ),
+            "flags.RolloutPlan": gettext_lazy(
+                "Plans that raise the percentage of a flag step by step. Add one for a flag."
+            ),
+            "flags.Segment": gettext_lazy("Groups of members that rules of flags name. Add one to use it in a rule."),
+            "flags.PendingChange": gettext_lazy(
+                "Changes that wait for a second person. A change of a flag that needs approval appears here."
+            ),
+            "flags.FlagChange": gettext_lazy(
+                "The history of flags, segments, plans and experiments. Every change appears here."
+            ),
+            "flags.Metric": gettext_lazy("What experiments measure, such as likes per member."),
+            "flags.ExclusionGroup": gettext_lazy(
+                "Groups of experiments that share no member. Add one to run experiments side by side on a flag."
+            ),
+            "flags.Holdout": gettext_lazy(
+                "Members who are in no experiment. Add one to measure all experiments together."
+            ),
         },
         {"flags.view_experiment": experiments_and_rollouts, "flags.view_pendingchange": pending_changes},
     ),
     Group(
-        "Models",
+        gettext_lazy("Models"),
         "model_training",
         {
-            "recommendations.TrainedModel": "Models of what members like together. A worker trains one every night, or "
-            "run manage.py train.",
-            "recommendations.Evaluation": "How good feeds are, beside simple methods. A worker measures it every "
-            "night, or run manage.py evaluate.",
-            "recommendations.EmbeddingModel": "Models that turn posts into vectors. The first appears when the "
-            "database is migrated.",
-            "recommendations.EmbeddingFailure": "Posts that could not be embedded, with the reason. An empty list is "
-            "good.",
+            "recommendations.TrainedModel": gettext_lazy(
+                "Models of what members like together. A worker trains one every night, or run manage.py train."
+            ),
+            "recommendations.Evaluation": gettext_lazy(
+                "How good feeds are, beside simple methods. A worker measures it every "
+                "night, or run manage.py evaluate."
+            ),
+            "recommendations.EmbeddingModel": gettext_lazy(
+                "Models that turn posts into vectors. The first appears when the database is migrated."
+            ),
+            "recommendations.EmbeddingFailure": gettext_lazy(
+                "Posts that could not be embedded, with the reason. An empty list is good."
+            ),
         },
         {
             "recommendations.view_trainedmodel": active_model,
@@ -290,61 +354,89 @@ GROUPS = (
         },
     ),
     Group(
-        "Jobs",
+        gettext_lazy("Jobs"),
         "checklist",
         {
-            "recommendations.Job": "Work in the background, such as feeds for all members. Submit one with "
-            "POST /api/v1/jobs.",
-            "recommendations.JobFailure": "Items of jobs that failed, with the reason. An empty list is good.",
-            "recommendations.ImportCheckpoint": "How far each file was imported. A row appears with "
-            "manage.py import_data.",
+            "recommendations.Job": gettext_lazy(
+                "Work in the background, such as feeds for all members. Submit one with POST /api/v1/jobs."
+            ),
+            "recommendations.JobFailure": gettext_lazy(
+                "Items of jobs that failed, with the reason. An empty list is good."
+            ),
+            "recommendations.ImportCheckpoint": gettext_lazy(
+                "How far each file was imported. A row appears with manage.py import_data."
+            ),
         },
         {"recommendations.view_job": unfinished_jobs},
     ),
     Group(
-        "Alerts",
+        gettext_lazy("Alerts"),
         "notifications",
         {
-            "monitoring.Alert": "Rules that were breached, and alerts of Alertmanager. An empty list is good.",
-            "monitoring.AlertRule": "Conditions on metrics that raise an alert. Add one to be notified.",
-            "monitoring.Silence": "Periods without notices. Add one before planned work.",
-            "access.UsageAlert": "Unusual use of the API, such as a caller that tries many ids. An empty list is good.",
+            "monitoring.Alert": gettext_lazy(
+                "Rules that were breached, and alerts of Alertmanager. An empty list is good."
+            ),
+            "monitoring.AlertRule": gettext_lazy("Conditions on metrics that raise an alert. Add one to be notified."),
+            "monitoring.Silence": gettext_lazy("Periods without notices. Add one before planned work."),
+            "access.UsageAlert": gettext_lazy(
+                "Unusual use of the API, such as a caller that tries many ids. An empty list is good."
+            ),
         },
         {"monitoring.view_alert": open_alerts, "access.view_usagealert": unusual_usage},
     ),
     Group(
-        "Access",
+        gettext_lazy("Access"),
         "key",
         {
-            "auth.User": "People who may sign in here. Add a user, then give them a role.",
-            "auth.Group": "Roles: sets of permissions for users. The four roles of the product appear when the "
-            "database is migrated.",
-            "access.ApiKey": "Credentials of the platform's servers. Add one; its secret is shown once.",
+            "auth.User": gettext_lazy("People who may sign in here. Add a user, then give them a role."),
+            "auth.Group": gettext_lazy(
+                "Roles: sets of permissions for users. The four roles of the product appear when the "
+                "database is migrated."
+            ),
+            "access.ApiKey": gettext_lazy("Credentials of the platform's servers. Add one; its secret is shown once."),
         },
         {"access.view_apikey": api_keys},
     ),
 )
 ADVANCED = Group(
-    "Advanced",
+    gettext_lazy("Advanced"),
     "settings",
     {
-        "recommendations.PostEmbedding": "The vector of each post. A worker adds it seconds after the post arrives.",
-        "recommendations.CoLikes": "Which posts were liked by the same members. A row appears some seconds after a "
-        "post is liked.",
-        "recommendations.HistoryChange": "Changes of reaction histories that wait to be counted. Rows stay for "
-        "seconds.",
-        "recommendations.TrainedModelBlock": "The arrays of trained models. They appear with a trained model.",
-        "recommendations.FeedInputs": "The inputs of a share of the slates, so that they can be ranked again.",
-        "recommendations.JobChunk": "Parts of jobs, which workers claim. They appear with a job.",
-        "recommendations.JobFile": "Exports of members that a job has made. They are deleted after seven days.",
-        "recommendations.ErasedPost": "Numbers of erased posts, so that each process forgets them. They are deleted "
-        "after seven days.",
-        "recommendations.ChangeLogEntry": "Changes that processes read to keep their memory current. Triggers write "
-        "them.",
-        "recommendations.ChangeLogMark": "Positions of the change log with their time. A maintenance task writes them.",
-        "recommendations.ChangeLogTruncation": "Up to where the change log was deleted.",
-        "monitoring.MaintenanceTask": "When each maintenance task last ran. A row appears with its first run.",
-        "monitoring.MaintenanceRun": "Runs of maintenance tasks. Beat starts them, or run manage.py maintain.",
+        "recommendations.PostEmbedding": gettext_lazy(
+            "The vector of each post. A worker adds it seconds after the post arrives."
+        ),
+        "recommendations.CoLikes": gettext_lazy(
+            "Which posts were liked by the same members. A row appears some seconds after a post is liked."
+        ),
+        "recommendations.HistoryChange": gettext_lazy(
+            "Changes of reaction histories that wait to be counted. Rows stay for seconds."
+        ),
+        "recommendations.TrainedModelBlock": gettext_lazy(
+            "The arrays of trained models. They appear with a trained model."
+        ),
+        "recommendations.FeedInputs": gettext_lazy(
+            "The inputs of a share of the slates, so that they can be ranked again."
+        ),
+        "recommendations.JobChunk": gettext_lazy("Parts of jobs, which workers claim. They appear with a job."),
+        "recommendations.JobFile": gettext_lazy(
+            "Exports of members that a job has made. They are deleted after seven days."
+        ),
+        "recommendations.ErasedPost": gettext_lazy(
+            "Numbers of erased posts, so that each process forgets them. They are deleted after seven days."
+        ),
+        "recommendations.ChangeLogEntry": gettext_lazy(
+            "Changes that processes read to keep their memory current. Triggers write them."
+        ),
+        "recommendations.ChangeLogMark": gettext_lazy(
+            "Positions of the change log with their time. A maintenance task writes them."
+        ),
+        "recommendations.ChangeLogTruncation": gettext_lazy("Up to where the change log was deleted."),
+        "monitoring.MaintenanceTask": gettext_lazy(
+            "When each maintenance task last ran. A row appears with its first run."
+        ),
+        "monitoring.MaintenanceRun": gettext_lazy(
+            "Runs of maintenance tasks. Beat starts them, or run manage.py maintain."
+        ),
     },
 )
 """Rows that the service keeps for itself. People need them when they look for a fault."""
@@ -406,7 +498,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for group in every_group()
     ]
     dashboards = [
-        {"title": "Product dashboard", "icon": "insights", "link": reverse("product")},
-        {"title": "Operations dashboard", "icon": "monitoring", "link": reverse("dashboard")},
+        {"title": gettext("Product dashboard"), "icon": "insights", "link": reverse("product")},
+        {"title": gettext("Operations dashboard"), "icon": "monitoring", "link": reverse("dashboard")},
     ]
-    return [{"title": "Dashboards", "items": dashboards}, *pages] if may_read_metrics(request) else pages
+    return [{"title": gettext("Dashboards"), "items": dashboards}, *pages] if may_read_metrics(request) else pages

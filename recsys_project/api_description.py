@@ -8,8 +8,9 @@ Feeds, similar posts, interactions and jobs of a recommendation service.
 2. **Ask for a feed.** `GET /api/v1/members/42/feed?limit=20` returns posts for member 42 with their scores and reasons.
 3. **Send what happens.** `POST /api/v1/interactions` records likes, clicks and impressions. They change the next feed.
 
-Errors are problem documents (RFC 9457). The documentation is at [/docs/](/docs/). What decides about feeds is described
-in plain language at [/main-parameters/](/main-parameters/).
+Reasons come in the member's language, or in that of `Accept-Language` if it names one that the service speaks: English
+or German. Errors are problem documents (RFC 9457), in English. The documentation is at [/docs/](/docs/). What decides
+about feeds is described in plain language at [/main-parameters/](/main-parameters/).
 """
 TAGS = {
     "feeds": "Feeds, similar posts, search and explanations",

@@ -9,6 +9,7 @@ import dj_database_url
 import orjson
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy
 
 from access.versions import API_VERSION
 from recsys_project.api_description import DESCRIPTION, TAGS
@@ -63,6 +64,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "recsys_project.languages.LanguageMiddleware",
     "recsys_project.internal_requests.HostCheckMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -218,6 +220,11 @@ EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = ENV.email_from
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = HAS_TLS
 TIME_ZONE = "UTC"
 USE_TZ = True
 FORMAT_MODULE_PATH = "recsys_project.formats"
@@ -315,13 +322,14 @@ UNFOLD = {
     ],
     "STYLES": [lambda request: static("access/admin.css")],
     "COLORS": {"primary": ADMIN_BLUE},
+    "SHOW_LANGUAGES": True,
     "SIDEBAR": {"navigation": "recsys_project.admin_pages.sidebar"},
     "DASHBOARD_CALLBACK": "recsys_project.admin_pages.index_context",
     # Menu of the site's name: on a phone the sidebar is hidden behind a button.
     "SITE_DROPDOWN": [
-        {"icon": "insights", "title": "Product dashboard", "link": reverse_lazy("product")},
-        {"icon": "monitoring", "title": "Operations dashboard", "link": reverse_lazy("dashboard")},
-        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explorer")},
+        {"icon": "insights", "title": gettext_lazy("Product dashboard"), "link": reverse_lazy("product")},
+        {"icon": "monitoring", "title": gettext_lazy("Operations dashboard"), "link": reverse_lazy("dashboard")},
+        {"icon": "explore", "title": gettext_lazy("Feed explorer"), "link": reverse_lazy("explorer")},
     ],
 }
 

@@ -17,6 +17,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext_lazy
 
 from monitoring.clock import now
 
@@ -27,7 +28,7 @@ TIME_KEY = "second_factor_at"
 RECENT_SECONDS = 300
 """How long after that the devices may be changed."""
 SIGN_IN_PREFIX = "/account/"
-ADVICE = "Register an authenticator app or a security key. Other pages open afterwards."
+ADVICE = gettext_lazy("Register an authenticator app or a security key. Other pages open afterwards.")
 PAGE_PREFIXES = ("/admin/", "/dashboard/", "/explore/", "/product/")
 """Pages of a browser, which are redirected. Other requests are treated as if nobody were signed in."""
 

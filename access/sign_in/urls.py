@@ -3,6 +3,7 @@
 from allauth.account import views
 from django.urls import include, path
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 
 urlpatterns = [
     path("login/", views.login, name="account_login"),
@@ -12,4 +13,5 @@ urlpatterns = [
     # django-allauth links to it, but nobody can register (`adapters.py`).
     path("signup/", RedirectView.as_view(pattern_name="account_login"), name="account_signup"),
     path("second-factor/", include("allauth.mfa.urls")),
+    path("language/", set_language, name="set_language"),
 ]

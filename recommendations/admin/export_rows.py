@@ -15,6 +15,7 @@ from datetime import datetime
 from html import unescape
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import label_for_field, lookup_field
@@ -25,6 +26,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
+from django.utils.translation import override
 from unfold.admin import ModelAdmin
 
 from monitoring.csv_lines import csv_line
@@ -67,10 +69,12 @@ def export_csv(page: ModelAdmin, request: HttpRequest, rows: QuerySet[Model]) ->
 def record_export(page: ModelAdmin, request: HttpRequest, count: int) -> None:
     """Record the export in the log of staff changes."""
     filters = ", ".join(sorted(request.GET)) or "none"
+    with override(settings.LANGUAGE_CODE):  # what is stored is in one language
+        name = str(page.opts.verbose_name_plural)
     LogEntry.objects.create(
         user_id=cast(User, request.user).pk,
         content_type=ContentType.objects.get_for_model(page.model),
-        object_repr=f"Export of {page.opts.verbose_name_plural}",
+        object_repr=f"Export of {name}",
         action_flag=CHANGE,
         change_message=f"Exported {count} rows as CSV. Filters: {filters}.",
     )

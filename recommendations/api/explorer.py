@@ -4,6 +4,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from access.permissions import is_cross_site, is_staff_session, session_may
@@ -20,9 +21,9 @@ PARTS = {
 }
 """The parts of the page, and the permissions that their requests to the API need. Others are left out of the page."""
 EXPLORER_CALLS = {
-    "page": "read this page",
-    "like": "record an interaction",
-    "explain": "explain the first post",
+    "page": gettext_lazy("read this page"),
+    "like": gettext_lazy("record an interaction"),
+    "explain": gettext_lazy("explain the first post"),
 }
 """The requests that the explorer shows as code, and what they are called there."""
 

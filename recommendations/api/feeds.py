@@ -54,7 +54,7 @@ class FeedView(APIView):
             exclude=tuple(query.pop("exclude_post_id")),
         )
         page = recommend(member_id=member_id, now=now(), filters=filters, prefetch=self.prefetch, **query)
-        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started), selection))
+        return responses.page_response(request, page, 1000 * (perf_counter() - started), selection)
 
 
 def get_viewer_ids(inputs: Inputs) -> list[object]:
@@ -81,7 +81,7 @@ class ExplainView(APIView):
         """Return the post's rank, score parts, sources and reasons, or the filter that dropped it."""
         viewer_id = request.inputs.query["viewer_id"]
         explanation = explain(request_id=request_id, post_id=post_id, viewer_id=viewer_id, now=now())
-        return Response(responses.serialize_explanation(explanation))
+        return responses.explanation_response(request, explanation)
 
 
 class SimilarView(APIView):
@@ -104,4 +104,4 @@ class SimilarView(APIView):
         started = perf_counter()
         query = request.inputs.query
         page = find_similar(post_id=post_id, viewer_id=query["viewer_id"], limit=query["limit"], now=now())
-        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
+        return responses.page_response(request, page, 1000 * (perf_counter() - started))

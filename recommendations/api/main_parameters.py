@@ -6,15 +6,17 @@ from dataclasses import asdict
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import override
 from django.views.decorators.http import require_safe
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from access.inputs import Request
+from access.languages import choose_language
 from access.scopes import Scope, single_scope
 from access.typed_fields import TypedField
 from access.views import APIView, takes
-from recommendations.api import openapi
+from recommendations.api import openapi, responses
 from recommendations.services.errors import UnknownPolicy
 from recommendations.services.explaining.main_parameters import describe_main_parameters
 from values.types import whole_number_from
@@ -106,7 +108,10 @@ class MainParametersView(APIView):
     @takes(query=MainParametersQuery(), member_ids=lambda inputs: ())
     def get(self, request: Request) -> Response:
         """Return what each signal does, how much it weighs, and how a person changes it, in plain language."""
-        return Response(asdict(describe_main_parameters(**request.inputs.query)))
+        language = choose_language(request.headers.get("Accept-Language", ""), ())
+        with override(language):
+            content = asdict(describe_main_parameters(**request.inputs.query))
+        return Response(content, headers=responses.language_headers(language))
 
 
 @require_safe

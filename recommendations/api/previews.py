@@ -62,4 +62,4 @@ class FeedPreviewView(APIView):
         require_scope(request, Scope.FEEDS_READ, None)
         started = perf_counter()
         page = preview_feed(**request.inputs.query, now=now())
-        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
+        return responses.page_response(request, page, 1000 * (perf_counter() - started))

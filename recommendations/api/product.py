@@ -10,6 +10,8 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from rest_framework import serializers
@@ -32,6 +34,7 @@ from recommendations.services.measuring.product import (
     ListedPost,
     ProductReport,
     report_cache,
+    translate_figure,
 )
 from values.types import whole_number_from
 
@@ -151,7 +154,7 @@ def product_page(request: HttpRequest, days: int = DEFAULT_DAYS) -> HttpResponse
     if days not in SHOWN_DAYS:
         raise Http404
     report = report_cache.get(days=days, now=now())
-    lists = {"Top posts": report.top_posts, "Rising posts": report.rising_posts}
+    lists = {gettext("Top posts"): report.top_posts, gettext("Rising posts"): report.rising_posts}
     context = build_context(report) | {
         "post_lists": [(title, describe_posts(posts, request)) for title, posts in lists.items()],
         "has_explorer": session_may(request, STAFF_PERMISSIONS[Scope.FEEDS_READ]),
@@ -248,14 +251,18 @@ def build_context(report: ProductReport) -> dict[str, object]:
         "report": report,
         "ranges": SHOWN_DAYS,
         "min_members": MIN_MEMBERS,
-        "cards": [describe_figure(figure) for figure in report.figures],
+        "cards": [describe_figure(translate_figure(figure)) for figure in report.figures],
         "plots": [
-            draw_days("Engagement rate by day, %", report.by_day, [row.engagement_rate for row in report.by_day]),
-            draw_days("Posts served by day", report.by_day, [float(row.served_count) for row in report.by_day]),
+            draw_days(
+                gettext("Engagement rate by day, %"), report.by_day, [row.engagement_rate for row in report.by_day]
+            ),
+            draw_days(
+                gettext("Posts served by day"), report.by_day, [float(row.served_count) for row in report.by_day]
+            ),
         ],
         "shares": [
-            ("By source", draw_bars(report.sources)),
-            ("By reason", draw_bars(report.reasons)),
+            (gettext("By source"), draw_bars(report.sources)),
+            (gettext("By reason"), draw_bars(report.reasons)),
         ],
     }
 
@@ -276,23 +283,26 @@ def format_value(value: float | None, unit: str) -> str:
     """Return a number with at most two decimals and its unit."""
     if value is None:
         return "–"
-    number = f"{value:,.2f}".rstrip("0").rstrip(".")
+    rounded = round(value, 2)
+    number = number_format(int(rounded) if rounded.is_integer() else rounded, force_grouping=True)
     return f"{number} {unit}" if unit else number
 
 
 def compare_with_before(figure: Figure) -> str:
     """Return a sentence that compares the two periods."""
     if figure.value is None:
-        return "No data, or too few members"
+        return gettext("No data, or too few members")
     if figure.previous is None:
-        return "No data for the period before"
+        return gettext("No data for the period before")
     difference = round(figure.value - figure.previous, 2)
     before = format_value(figure.previous, figure.unit)
     if not difference:
-        return f"As in the period before ({before})"
-    unit = "percentage points" if figure.unit == "%" else ""
-    change = f"{format_value(abs(difference), unit)} {'more' if difference > 0 else 'less'}"
-    return f"{'▲' if difference > 0 else '▼'} {change} than before ({before})"
+        return gettext("As in the period before ({value})").format(value=before)
+    unit = gettext("percentage points") if figure.unit == "%" else ""
+    change = format_value(abs(difference), unit)
+    if difference > 0:
+        return gettext("▲ {change} more than before ({value})").format(change=change, value=before)
+    return gettext("▼ {change} less than before ({value})").format(change=change, value=before)
 
 
 def draw_bars(shares: Mapping[str, float]) -> list[Bar]:
@@ -312,7 +322,7 @@ def draw_days(title: str, rows: Sequence[DayRow], values: Sequence[float | None]
         Dot(
             round(LEFT + number * step, 1),
             round(HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM), 1),
-            f"{rows[number].starts_at:%Y-%m-%d}: {format_value(value, '')}",
+            f"{format_day(rows[number])}: {format_value(value, '')}",
         )
         for number, value in known
     ]
@@ -322,6 +332,11 @@ def draw_days(title: str, rows: Sequence[DayRow], values: Sequence[float | None]
         " ".join(f"{dot.x},{dot.y}" for dot in dots),
         dots,
         format_value(top, ""),
-        f"{rows[0].starts_at:%Y-%m-%d}",
-        f"{rows[-1].starts_at:%Y-%m-%d}",
+        format_day(rows[0]),
+        format_day(rows[-1]),
     )
+
+
+def format_day(row: DayRow) -> str:
+    """Return the first day of a row in the form of the active language."""
+    return date_format(row.starts_at, "SHORT_DATE_FORMAT")

@@ -8,8 +8,11 @@ from typing import Any
 
 import orjson
 from django.urls import reverse
+from django.utils.translation import gettext, override
 from rest_framework.response import Response
 
+from access.inputs import Request
+from access.languages import choose_language
 from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES, EmptyReason, PostView, Reason
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.explaining.explain import Explanation
@@ -18,41 +21,46 @@ from recommendations.services.serving.pages import Page
 from recommendations.services.work import JobView
 
 
-def serialize_pick(pick: Pick) -> dict[str, Any]:
+def serialize_pick(pick: Pick, language: str) -> dict[str, Any]:
     """Return a pick with its post, the sentences of its reasons, and its score parts if the request asked for them."""
     return {
         "post": pick.post,
         "score": pick.score,
-        "reasons": serialize_reasons(pick.reasons),
+        "reasons": serialize_reasons(pick.reasons, language),
         "sources": pick.sources,
         "parts": pick.parts,
     }
 
 
-def serialize_picks(picks: Picks) -> orjson.Fragment:
+def serialize_picks(picks: Picks, language: str) -> orjson.Fragment:
     """Return picks as rendered JSON, cached with the picks because pages are often sent again."""
-    if "json" not in picks.rendered:
-        picks.rendered["json"] = orjson.Fragment(
-            orjson.dumps(list(map(serialize_pick, picks)), option=orjson.OPT_UTC_Z)
-        )
-    fragment: orjson.Fragment = picks.rendered["json"]
-    return fragment
+    if language not in picks.rendered:
+        content = [serialize_pick(pick, language) for pick in picks]
+        picks.rendered[language] = orjson.Fragment(orjson.dumps(content, option=orjson.OPT_UTC_Z))
+    return picks.rendered[language]
 
 
 @cache
-def serialize_reasons(reasons: tuple[Reason, ...]) -> list[dict[str, str]]:
+def serialize_reasons(reasons: tuple[Reason, ...], language: str) -> list[dict[str, str]]:
     """Return reasons with their sentences."""
-    return [{"code": r.name.lower(), "sentence": REASON_SENTENCES[r]} for r in reasons]
+    with override(language):
+        return [{"code": r.name.lower(), "sentence": gettext(REASON_SENTENCES[r])} for r in reasons]
 
 
-def serialize_empty_reason(reason: EmptyReason | None) -> dict[str, str] | None:
+def serialize_empty_reason(reason: EmptyReason | None, language: str) -> dict[str, str] | None:
     """Return why a page is empty, with its sentence; None for a page with picks."""
-    return {"code": reason, "sentence": EMPTY_SENTENCES[reason]} if reason else None
+    if not reason:
+        return None
+    with override(language):
+        return {"code": reason, "sentence": gettext(EMPTY_SENTENCES[reason])}
 
 
-def serialize_explanation(explanation: Explanation) -> dict[str, Any]:
+def serialize_explanation(explanation: Explanation, language: str) -> dict[str, Any]:
     """Return an explanation as JSON fields."""
-    return asdict(explanation) | {"reasons": serialize_reasons(explanation.reasons)}
+    content = {name: value for name, value in asdict(explanation).items() if name != "languages"}
+    with override(language):
+        content["sentence"] = str(explanation.sentence)
+    return content | {"reasons": serialize_reasons(explanation.reasons, language)}
 
 
 FieldSelection = dict[str, tuple[str, ...]]
@@ -70,14 +78,16 @@ def parse_field_selection(names: Sequence[str]) -> FieldSelection:
     return {"pick": pick, "post": post} if names else {}
 
 
-def serialize_selected_fields(pick: Pick, selection: FieldSelection) -> dict[str, Any]:
+def serialize_selected_fields(pick: Pick, selection: FieldSelection, language: str) -> dict[str, Any]:
     """Return the selected fields of a pick."""
-    content = serialize_pick(pick)
+    content = serialize_pick(pick, language)
     content["post"] = {name: getattr(pick.post, name) for name in selection["post"]}
     return {name: content[name] for name in selection["pick"]}
 
 
-def serialize_page(page: Page, duration_ms: float, selection: FieldSelection | None = None) -> dict[str, Any]:
+def serialize_page(
+    page: Page, duration_ms: float, language: str, selection: FieldSelection | None = None
+) -> dict[str, Any]:
     """Return a page as JSON fields; *duration_ms* is the duration of the service call."""
     return {
         "request_id": page.request_id,
@@ -90,12 +100,31 @@ def serialize_page(page: Page, duration_ms: float, selection: FieldSelection | N
         "built_at": page.built_at,
         "candidate_count": page.candidate_count,
         "duration_ms": round(duration_ms, 2),
-        "picks": [serialize_selected_fields(pick, selection) for pick in page.picks]
+        "picks": [serialize_selected_fields(pick, selection, language) for pick in page.picks]
         if selection
-        else serialize_picks(page.picks),
+        else serialize_picks(page.picks, language),
         "next_cursor": page.next_cursor,
-        "empty_reason": serialize_empty_reason(page.empty_reason),
+        "empty_reason": serialize_empty_reason(page.empty_reason, language),
     }
+
+
+def page_response(
+    request: Request, page: Page, duration_ms: float, selection: FieldSelection | None = None
+) -> Response:
+    """Return a page as a response, with its sentences in the language of the request or of the member."""
+    language = choose_language(request.headers.get("Accept-Language", ""), page.languages)
+    return Response(serialize_page(page, duration_ms, language, selection), headers=language_headers(language))
+
+
+def explanation_response(request: Request, explanation: Explanation) -> Response:
+    """Return an explanation as a response, with its sentences in the language of the request or of the viewer."""
+    language = choose_language(request.headers.get("Accept-Language", ""), explanation.languages)
+    return Response(serialize_explanation(explanation, language), headers=language_headers(language))
+
+
+def language_headers(language: str) -> dict[str, str]:
+    """Return the headers of a response with sentences in *language*."""
+    return {"Content-Language": language, "Vary": "Accept-Language"}
 
 
 def serialize_job(job: JobView) -> dict[str, Any]:

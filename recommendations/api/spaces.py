@@ -43,7 +43,7 @@ class SearchView(APIView):
         """Return the most similar posts that the viewer may see. A text finds pictures, and a picture finds texts."""
         started = perf_counter()
         page = search(now=now(), **request.inputs.query)
-        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
+        return responses.page_response(request, page, 1000 * (perf_counter() - started))
 
     @openapi.describe_endpoint(
         400,
@@ -59,7 +59,7 @@ class SearchView(APIView):
         """Return the most similar posts that the viewer may see."""
         started = perf_counter()
         page = search(now=now(), **request.inputs.body)
-        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
+        return responses.page_response(request, page, 1000 * (perf_counter() - started))
 
 
 class VectorsView(APIView):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache, partial
@@ -17,6 +17,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
 from access import permissions
+from access.languages import choose_language
 from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.api import serializers as s
@@ -63,6 +64,11 @@ def read_uuid(name: str, value: object) -> UUID:
         raise InvalidRequest(f"{name}: {error}", f"/{name}") from None
 
 
+def find_language(info: Info, member_languages: Sequence[str]) -> str:
+    """Return the language of the sentences in a field: that of the request, or of the field's member."""
+    return choose_language(info.context["request"].headers.get("Accept-Language", ""), member_languages)
+
+
 def resolve_feed(
     info: Info,
     feed: str,
@@ -105,7 +111,7 @@ def resolve_feed(
         assignment=assignment,
         now=now(),
     )
-    return t.Feed.from_service(page, after)
+    return t.Feed.from_service(page, after, find_language(info, page.languages))
 
 
 FEED_POINTERS = {
@@ -188,7 +194,7 @@ class Query:
         check_ids(postId=post_id)
         values = validate(s.SimilarQuery, {"viewer_id": viewer_id, "limit": first}, pointers=FEED_POINTERS)
         page = find_similar(post_id=post_id, now=now(), **values)
-        return [t.Pick.from_service(pick) for pick in page.picks]
+        return t.build_picks(page, find_language(info, page.languages))
 
     @strawberry.field(description="Posts similar to a text, a post or a vector. Texts and pictures share a space.")
     def cross_modal_search(
@@ -208,7 +214,7 @@ class Query:
         if vector is not None:
             values |= validate(s.SearchBody, query | {"vector": vector})
         page = search(now=now(), **values)
-        return [t.Pick.from_service(pick) for pick in page.picks]
+        return t.build_picks(page, find_language(info, page.languages))
 
     @strawberry.field(description="Why a post was served to a viewer, or was not.")
     def explain(self, info: Info, request_id: UUID, post_id: strawberry.ID, viewer_id: strawberry.ID) -> t.Explanation:
@@ -216,7 +222,7 @@ class Query:
         check_ids(postId=post_id, viewerId=viewer_id)
         request = read_uuid("requestId", request_id)
         explanation = explain.explain(request_id=request, post_id=post_id, viewer_id=viewer_id, now=now())
-        return t.Explanation.from_service(explanation)
+        return t.Explanation.from_service(explanation, find_language(info, explanation.languages))
 
     @strawberry.field(description="The preferences of a member.")
     def preferences(self, info: Info, member_id: strawberry.ID) -> t.Preferences:

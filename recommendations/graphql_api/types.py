@@ -6,10 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 import strawberry
+from django.utils.translation import gettext, override
 from strawberry.scalars import JSON
 
 from recommendations.api.interactions import EventResultBody
-from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES, PostView
+from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES, EmptyReason, PostView
 from recommendations.contracts import Reason as ReasonCode
 from recommendations.services import work
 from recommendations.services.explaining import explain as explaining
@@ -49,8 +50,9 @@ class Reason:
     sentence: str
 
     @classmethod
-    def from_service(cls, reason: ReasonCode) -> Reason:
-        return cls(code=reason.name.lower(), sentence=REASON_SENTENCES[reason])
+    def from_service(cls, reason: ReasonCode, language: str) -> Reason:
+        with override(language):
+            return cls(code=reason.name.lower(), sentence=gettext(REASON_SENTENCES[reason]))
 
 
 @strawberry.type(description="One addend of a score.")
@@ -68,14 +70,19 @@ class Pick:
     parts: list[ScorePart] | None = strawberry.field(description="The score is their sum. null without explain: true.")
 
     @classmethod
-    def from_service(cls, pick: final_check.Pick) -> Pick:
+    def from_service(cls, pick: final_check.Pick, language: str) -> Pick:
         return cls(
             post=Post.from_service(pick.post),
             score=pick.score,
-            reasons=[Reason.from_service(reason) for reason in pick.reasons],
+            reasons=[Reason.from_service(reason, language) for reason in pick.reasons],
             sources=list(pick.sources),
             parts=build_score_parts(pick.parts),
         )
+
+
+def build_picks(page: Page, language: str) -> list[Pick]:
+    """Return the picks of a page, with their reasons in this language."""
+    return [Pick.from_service(pick, language) for pick in page.picks]
 
 
 def build_score_parts(parts: dict[str, float] | None) -> list[ScorePart] | None:
@@ -112,12 +119,13 @@ class Feed:
     empty_reason: str | None = strawberry.field(description="A sentence that says why there are no posts.")
 
     @classmethod
-    def from_service(cls, page: Page, after: str | None) -> Feed:
+    def from_service(cls, page: Page, after: str | None, language: str) -> Feed:
         cursors = [cursor_after(page, i) for i in range(len(page.picks))]
         first_cursor, last_cursor = (cursors[0], cursors[-1]) if cursors else (None, None)
         return cls(
             edges=[
-                PickEdge(cursor=c, node=Pick.from_service(pick)) for c, pick in zip(cursors, page.picks, strict=True)
+                PickEdge(cursor=c, node=Pick.from_service(pick, language))
+                for c, pick in zip(cursors, page.picks, strict=True)
             ],
             page_info=PageInfo(
                 has_next_page=page.next_cursor is not None,
@@ -133,8 +141,14 @@ class Feed:
             is_cached=page.is_cached,
             built_at=page.built_at,
             candidate_count=page.candidate_count,
-            empty_reason=EMPTY_SENTENCES[page.empty_reason] if page.empty_reason else None,
+            empty_reason=translate_empty_reason(page.empty_reason, language) if page.empty_reason else None,
         )
+
+
+def translate_empty_reason(reason: EmptyReason, language: str) -> str:
+    """Return why a page is empty, in this language."""
+    with override(language):
+        return gettext(EMPTY_SENTENCES[reason])
 
 
 @strawberry.type(description="A post that the member liked or rejected.")
@@ -184,18 +198,20 @@ class Explanation:
     )
 
     @classmethod
-    def from_service(cls, explanation: explaining.Explanation) -> Explanation:
+    def from_service(cls, explanation: explaining.Explanation, language: str) -> Explanation:
+        with override(language):
+            sentence = str(explanation.sentence)
         return cls(
             request_id=explanation.request_id,
             post_id=strawberry.ID(explanation.post_id),
             status=explanation.status,
-            sentence=explanation.sentence,
+            sentence=sentence,
             rank=explanation.rank,
             ranked_count=explanation.ranked_count,
             score=explanation.score,
             parts=build_score_parts(explanation.parts),
             sources=list(explanation.sources),
-            reasons=[Reason.from_service(reason) for reason in explanation.reasons],
+            reasons=[Reason.from_service(reason, language) for reason in explanation.reasons],
             filter=explanation.filter,
             because=[Because.from_service(because) for because in explanation.because],
         )

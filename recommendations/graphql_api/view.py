@@ -139,7 +139,7 @@ class GraphQLView(APIView):
         if result.errors:
             content["errors"] = [serialize_error(error) for error in result.errors]
         is_invalid = result.data is None and result.errors and is_request_error(result.errors)
-        return Response(content, status=400 if is_invalid else 200)
+        return Response(content, status=400 if is_invalid else 200, headers={"Vary": "Accept-Language"})
 
 
 def is_request_error(errors: list[GraphQLError]) -> bool:

@@ -115,6 +115,13 @@ def test_the_first_page_shows_the_state_at_a_glance(admin_client, django_assert_
         *("3 valid API keys, 3 never used", "1 key expires within 14 days"),
     ):
         assert text in page, text
+    german = page_text(admin_client.get(reverse("admin:index"), headers={"Accept-Language": "de"}))
+    for text in (
+        *("Inhalte", "Neuester Beitrag: 2\xa0Stunden her", "1 Beitrag hat keinen Vektor", "7 Seiten in der"),
+        *("0 Experimente laufen", "trainiert: 2\xa0Tage her", "Qualitätswert 0,83", "next wird aufgebaut"),
+        *("1 wartend, 0 laufend", "1 Alarm ausgelöst", "3 gültige API-Schlüssel, 3 nie verwendet", "Erweitert"),
+    ):
+        assert text in german, text
 
 
 def test_running_rollouts_and_changes_that_wait_are_on_the_first_page(admin_client):
@@ -288,6 +295,7 @@ def test_a_list_is_exported_with_its_columns_and_recorded(staff):
         for name, outcome, note in (("=1+1", "done", "-x"), ("b", "failed", ""), ("c", "done", " @x"))
     ]
     client = staff("monitoring.view_maintenancerun")
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "de"  # what is exported and stored is in English in each language
     response = export(client, MaintenanceRun, runs[:2], "?outcome=done")
     header, *rows = read_rows(response)
     assert header[0] == "name" and header[2] == "started at"
@@ -296,6 +304,7 @@ def test_a_list_is_exported_with_its_columns_and_recorded(staff):
     assert "no-store" in response.headers["Cache-Control"]
     entry = LogEntry.objects.get()
     assert entry.get_change_message() == "Exported 1 rows as CSV. Filters: outcome."
+    assert entry.object_repr == "Export of maintenance runs"
     every = export(client, MaintenanceRun, runs[:1], "?outcome=done", select_across="1")
     assert [row[0] for row in read_rows(every)[1:]] == ["c", "'=1+1"]
 

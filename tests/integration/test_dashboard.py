@@ -96,6 +96,29 @@ def test_concurrent_requests_share_one_build_of_the_panels(monkeypatch):
     assert len(built_at) == 1
 
 
+def test_each_language_has_panels_of_its_own(admin_client):
+    def read(language):
+        data = admin_client.get("/dashboard/data", headers={"Accept-Language": language}).json()
+        return {panel["key"]: panel for panel in data["panels"]}
+
+    for _ in range(2):
+        english, german = read("en"), read("de")
+        assert (english["queues"]["title"], german["queues"]["title"]) == (
+            "Queues and workers",
+            "Warteschlangen und Worker",
+        )
+        assert german["queues"]["stats"][2] == {"label": "Beat", "value": "läuft nicht", "unit": "", "tone": "bad"}
+        assert german["jobs"]["empty_text"] == "Noch kein Auftrag wurde erteilt."
+        assert german["queues"]["tables"][1]["columns"][-1] == "begonnen"
+    page = admin_client.get("/dashboard/", headers={"Accept-Language": "de"}).content.decode()
+    assert '<html lang="de">' in page and "Betriebs-Dashboard" in page
+
+
+def test_the_progress_of_a_job_is_said_in_words():
+    assert service_panels.format_progress(Job(total=0)) == "no items"
+    assert service_panels.format_progress(Job(total=10, done=3, failed=1)) == "4 of 10 (40 %)"
+
+
 def test_a_stat_becomes_plain_data():
     assert dashboard.build_panel("k", lambda now: Panel(stats=[Stat("a", 1, "ms", "bad")]), NOW)["stats"] == [
         {"label": "a", "value": 1, "unit": "ms", "tone": "bad"}

@@ -168,7 +168,7 @@ def test_the_rest_api_renders_a_cached_page_once(client, settings, monkeypatch):
     settings.ENV = settings.ENV.model_copy(update={"api_open": True})
     rendered = []
     serialize = responses.serialize_pick
-    monkeypatch.setattr(responses, "serialize_pick", lambda pick: rendered.append(pick) or serialize(pick))
+    monkeypatch.setattr(responses, "serialize_pick", lambda *pick: rendered.append(pick) or serialize(*pick))
     first, second = (client.get("/api/v1/members/viewer/feed?limit=5").json() for _ in range(2))
     assert (first["is_cached"], second["is_cached"]) == (False, True)
     assert len(first["picks"]) == len(rendered) == 5

@@ -1,5 +1,6 @@
 """The product report: each figure against a count by hand, its limits, and who may read it."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -328,6 +329,10 @@ def test_the_page_draws_what_the_report_has(client, members, posts):
     assert "followed" in page and posts[0].external_id in page and "Variant control" in page
     assert "<style" not in page and "<script" not in page and " style=" not in page
     assert reverse("api-product-report") in page
+    german = client.get("/product/", headers={"Accept-Language": "de"}).content.decode()
+    assert '<html lang="de">' in german and "Aus der Stichprobe" in german and "Interaktionsrate" in german
+    assert "Variante control" in german and "30,00 %" in german
+    assert re.findall(r'points="([^"]*)"', german) == re.findall(r'points="([^"]*)"', page)
 
 
 @pytest.fixture
@@ -399,7 +404,7 @@ def test_a_post_that_is_no_longer_public_is_left_out_though_the_report_is_cached
 
 def test_figures_are_compared_in_words():
     def words(value, previous, unit="%"):
-        figure = product.Figure("k", "t", unit, value, previous, "h")
+        figure = product.Figure("gini", "t", unit, value, previous, "h")
         report = measure()
         context = build_context(
             product.ProductReport(

@@ -1,5 +1,6 @@
 // Fetch the dashboard's data every few seconds, redraw the panels that changed, and show the age of the data.
 
+import { gettext } from "../access/text.js";
 import { bars, createElement, formatTime, formatValue, plot, table } from "./plots.js";
 
 const INTERVAL_MS = 5_000;
@@ -21,10 +22,10 @@ async function fetchData() {
   try {
     response = await fetch(url, { headers: { Accept: "application/json" } });
   } catch {
-    throw new Error("The server cannot be reached. The page retries every few seconds.");
+    throw new Error(gettext("The server cannot be reached. The page retries every few seconds."));
   }
   if (response.status === 403) throw new SignedOut();
-  if (!response.ok) throw new Error(`The server returned ${response.status}. The page retries every few seconds.`);
+  if (!response.ok) throw new Error(gettext("The server returned {status}. The page retries every few seconds.", { status: response.status }));
   return response.json();
 }
 
@@ -46,11 +47,11 @@ async function refresh() {
 
 // A screen reader announces an alert whenever its text is set, so the same message is not set twice.
 function showProblem(error) {
-  const message = error instanceof SignedOut ? "You are signed out." : error.message;
+  const message = error instanceof SignedOut ? gettext("You are signed out.") : error.message;
   if (!problem.hidden && problem.dataset.message === message) return;
   problem.dataset.message = message;
   problem.replaceChildren(message);
-  if (error instanceof SignedOut) problem.append(" ", createElement("a", { href: login }, "Sign in"));
+  if (error instanceof SignedOut) problem.append(" ", createElement("a", { href: login }, gettext("Sign in")));
   problem.hidden = false;
 }
 
@@ -58,7 +59,9 @@ function updateAge() {
   if (fetchedAt === null) return;
   const seconds = Math.round((Date.now() - fetchedAt) / 1000);
   const isStale = Date.now() - fetchedAt > STALE_MS;
-  age.textContent = isPaused ? `Paused, updated ${seconds} s ago` : isStale ? `Out of date: updated ${seconds} s ago` : `Updated ${seconds} s ago`;
+  if (isPaused) age.textContent = gettext("Paused, updated {n} s ago", { n: seconds });
+  else if (isStale) age.textContent = gettext("Out of date: updated {n} s ago", { n: seconds });
+  else age.textContent = gettext("Updated {n} s ago", { n: seconds });
   age.classList.toggle("stale", isStale && !isPaused);
   for (const section of panels.children) section.classList.toggle("old", isStale && !isPaused);
 }
@@ -99,7 +102,7 @@ function buildSection(panel) {
   const element = createElement("section", { class: "panel", id: `panel-${panel.key}`, "aria-labelledby": `title-${panel.key}` });
   element.append(createElement("h2", { id: `title-${panel.key}` }, panel.title));
   if (panel.error) {
-    element.append(createElement("p", { class: "failed" }, `This panel failed (${panel.error}). See the web server's log.`));
+    element.append(createElement("p", { class: "failed" }, gettext("This panel failed ({error}). See the web server's log.", { error: panel.error })));
     return element;
   }
   if (panel.empty_text) {
@@ -132,7 +135,7 @@ const buildStat = ({ label, value, unit, tone }) =>
 
 function buildTable({ title, columns, rows, link }) {
   const caption = createElement("figcaption", {}, createElement("h3", {}, title));
-  if (link) caption.append(createElement("a", { href: link, class: "note" }, "Show all"));
+  if (link) caption.append(createElement("a", { href: link, class: "note" }, gettext("Show all")));
   return createElement("figure", {}, caption, table(columns, rows, title));
 }
 
@@ -143,12 +146,12 @@ function readZoom() {
   return Number.isFinite(from) && from < to && to < 1e10 ? [from, to] : null;
 }
 
-const formatRange = ([from, to]) => `${formatTime(from, to - from)} to ${formatTime(to, to - from)} UTC`;
+const formatRange = ([from, to]) => gettext("{from} to {to} UTC", { from: formatTime(from, to - from), to: formatTime(to, to - from) });
 
 function showSelection(selected) {
   isSelecting = selected !== null;
   if (selected) {
-    zoomText.textContent = `${formatRange(selected)} selected`;
+    zoomText.textContent = gettext("{range} selected", { range: formatRange(selected) });
     return;
   }
   showZoom();
@@ -181,7 +184,7 @@ document.addEventListener("keydown", (event) => {
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.setAttribute("aria-pressed", isPaused);
-  pause.textContent = isPaused ? "Resume" : "Pause";
+  pause.textContent = isPaused ? gettext("Resume") : gettext("Pause");
   if (isPaused) clearTimeout(timer);
   else refresh();
   updateAge();

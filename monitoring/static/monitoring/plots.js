@@ -1,6 +1,8 @@
 // Draw time series as inline SVG. A reader can step through each plot by pointer or by arrow keys, select a time range by
 // dragging or by Shift and arrow keys, or open it as a table.
 
+import { gettext, language } from "../access/text.js";
+
 const HEIGHT = 152, LEFT = 46, RIGHT = 8, TOP = 10, BOTTOM = 20;
 const MIN_DRAG_PX = 6;
 const NS = "http://www.w3.org/2000/svg";
@@ -20,7 +22,7 @@ function createSvgElement(tag, attributes = {}, text = "") {
 }
 
 export const formatValue = (value) =>
-  value === null || value === undefined ? "–" : typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: Math.abs(value) < 1 ? 3 : 2 }) : value;
+  value === null || value === undefined ? "–" : typeof value === "number" ? value.toLocaleString(language, { maximumFractionDigits: Math.abs(value) < 1 ? 3 : 2 }) : value;
 
 // Format Unix seconds as hours and minutes in UTC. A span of more than a day, or a time of another day, adds the date.
 export function formatTime(seconds, span) {
@@ -46,7 +48,7 @@ export function plot({ title, unit, lines }, { range, onSelecting, onSelect }) {
   const caption = createElement("figcaption", {}, createElement("h3", {}, unit ? `${title}, ${unit}` : title));
   figure.append(caption);
   if (!names.length) {
-    figure.append(createElement("p", { class: "empty" }, "No data in this period."));
+    figure.append(createElement("p", { class: "empty" }, gettext("No data in this period.")));
     return figure;
   }
   const moments = [...new Set(names.flatMap((name) => lines[name].map(([at]) => at)))].sort((a, b) => a - b);
@@ -74,7 +76,7 @@ export function plot({ title, unit, lines }, { range, onSelecting, onSelect }) {
   let position = moments.length - 1;
   const showMoment = (index) => {
     position = Math.max(0, Math.min(moments.length - 1, index));
-    canvas.showMoment(moments[position], `at ${formatTime(moments[position], span)} UTC`);
+    canvas.showMoment(moments[position], gettext("at {time} UTC", { time: formatTime(moments[position], span) }));
     legendValues.forEach((element, number) => { element.textContent = formatValue(values[number].get(moments[position])); });
   };
   const showLatest = () => {
@@ -143,16 +145,17 @@ export function plot({ title, unit, lines }, { range, onSelecting, onSelect }) {
     event.stopPropagation();
   });
   const rows = moments.toReversed().map((at) => [formatTime(at, 1e9), ...values.map((series) => series.get(at) ?? null)]);
-  figure.append(createElement("details", { "data-key": title }, createElement("summary", {}, "As a table"), table(["UTC", ...names], rows, title)));
+  figure.append(createElement("details", { "data-key": title }, createElement("summary", {}, gettext("As a table")), table(["UTC", ...names], rows, title)));
   return figure;
 }
 
 function describePlot(title, unit, lines, names, first, last) {
   const descriptions = names.map((name) => {
     const values = lines[name].map(([, value]) => value);
-    return `${name}: ${formatValue(values.at(-1))} at the end, from ${formatValue(Math.min(...values))} to ${formatValue(Math.max(...values))}`;
+    const [last, lowest, highest] = [values.at(-1), Math.min(...values), Math.max(...values)].map(formatValue);
+    return gettext("{name}: {last} at the end, from {lowest} to {highest}", { name, last, lowest, highest });
   });
-  const time = `${formatTime(first, last - first)} to ${formatTime(last, last - first)} UTC`;
+  const time = gettext("{from} to {to} UTC", { from: formatTime(first, last - first), to: formatTime(last, last - first) });
   return `${title}${unit ? ` in ${unit}` : ""}, ${time}. ${descriptions.join(". ")}.`;
 }
 

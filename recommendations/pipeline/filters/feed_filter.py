@@ -6,9 +6,10 @@ import numpy as np
 
 from recommendations.contracts import BoolArray, Candidates, Query, is_in_sorted
 from recommendations.pipeline.stages import explained_filter
+from values.translation import translatable
 
 
-@explained_filter("You asked for other languages, kinds, tags or ages.")
+@explained_filter(translatable("You asked for other languages, kinds, tags or ages."))
 def matches_feed_filter(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts of the languages, kinds, tags and age that the request accepts. An empty filter accepts all."""
     accepted = query.feed_filter

@@ -6,6 +6,7 @@ import numpy as np
 
 from recommendations.contracts import BoolArray, Candidates, Query, is_in_sorted
 from recommendations.pipeline.stages import explained_filter, mandatory_filter
+from values.translation import translatable
 
 
 def is_by_author(candidates: Candidates, author_ids: np.typing.NDArray[np.int64]) -> BoolArray:
@@ -37,7 +38,7 @@ def not_blocked(query: Query, candidates: Candidates) -> BoolArray:
     return candidates.has_author & ~is_by_author(candidates, query.blocked_author_ids)
 
 
-@explained_filter("You muted its author, one of its tags or a word in it.")
+@explained_filter(translatable("You muted its author, one of its tags or a word in it."))
 def not_muted(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts without a muted author, tag or word. If the viewer mutes any author, the author must be known."""
     mask = ~candidates.has_muted_word
@@ -48,13 +49,13 @@ def not_muted(query: Query, candidates: Candidates) -> BoolArray:
     return mask
 
 
-@explained_filter("You hid or reported this post, or were not interested in it.")
+@explained_filter(translatable("You hid or reported this post, or were not interested in it."))
 def not_hidden(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts that the viewer did not hide, report or reject."""
     return ~is_in_sorted(candidates.post_ids, query.hidden_post_ids)
 
 
-@explained_filter("It is your own post.")
+@explained_filter(translatable("It is your own post."))
 def not_own(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts by a known author other than the viewer."""
     return candidates.has_author & (candidates.author_ids != query.viewer_id)

@@ -13,6 +13,9 @@ from datetime import datetime
 from uuid import UUID
 
 import numpy as np
+from django.utils.functional import Promise
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy
 
 from recommendations import feeds
 from recommendations.collaborative.recorded import unpack_reasons
@@ -25,6 +28,7 @@ from recommendations.services.serving import records
 from recommendations.services.serving.final_check import check_posts, preference_filters
 from recommendations.services.serving.query import assign_engine, build_query, get_viewer
 from recommendations.services.serving.visibility import require_visible
+from recommendations.stores.relational_viewers import Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ class Explanation:
     served; ranked (in the slate, but on no page yet); outranked; filtered; not_in_slate (the inputs of the ranking are
     no longer stored); not_a_candidate (no source found the post).
     """
-    sentence: str
+    sentence: str | Promise
+    """Translated when an entry point shows it."""
     rank: int | None
     """Rank in the slate, or among all candidates if the post is not in the slate; from 1."""
     ranked_count: int | None
@@ -76,6 +81,8 @@ class Explanation:
     filter: str | None
     because: tuple[Because, ...] = ()
     """For each collaborative part of a post in the slate: what the member's reactions contributed to it."""
+    languages: tuple[str, ...] = ()
+    """The languages that the viewer reads, best first."""
 
 
 @wiring.pin_embedding_models
@@ -86,10 +93,16 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
     Raises `UnknownMember`, `UnknownRequest` for a request of another member, and `PostNotVisible`.
     """
     viewer = get_viewer(now, member_id=viewer_id)
+    explanation = explain_to_viewer(viewer, request_id=request_id, post_id=post_id, now=now)
+    return replace(explanation, languages=viewer.languages)
+
+
+def explain_to_viewer(viewer: Viewer, *, request_id: UUID, post_id: str, now: datetime) -> Explanation:
+    """Return the explanation for a known viewer. Raises `UnknownRequest` and `PostNotVisible`."""
     row, page_post_ids = records.find_slate_row(request_id, viewer.id)
     if row is None:
         raise UnknownRequest(request_id)
-    query = build_query(viewer, assign_engine(viewer_id), feed=row.feed, now=now)
+    query = build_query(viewer, assign_engine(viewer.external_id), feed=row.feed, now=now)
     pk = require_visible(query, post_id)
     slate = np.frombuffer(bytes(row.post_ids), "<i8")
     positions = np.flatnonzero(slate == pk)
@@ -99,7 +112,7 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
         return replace(explanation, because=explain_contributions(query, row, int(positions[0]), len(slate)))
     for check in preference_filters(row.feed):
         if not check_posts(query, np.array([pk], np.int64), (check,))[0].all():
-            return explain_absence(row, post_id, "filtered", check.sentence, filter_name=check.name)
+            return explain_absence(row, post_id, "filtered", gettext_lazy(check.sentence), filter_name=check.name)
     return explain_unpicked(row, post_id, pk, len(slate))
 
 
@@ -120,9 +133,9 @@ def explain_pick(row: FeedRequest, post_id: str, position: int, slate_size: int,
         request_id=row.pk,
         post_id=post_id,
         status="served" if is_served else "ranked",
-        sentence="The post was served on a page of this request."
+        sentence=gettext_lazy("The post was served on a page of this request.")
         if is_served
-        else "The post is in the slate, but no page with it has been requested yet.",
+        else gettext_lazy("The post is in the slate, but no page with it has been requested yet."),
         rank=position + 1,
         ranked_count=slate_size,
         score=float(sum_parts(pick_parts[None])[0]) if len(pick_parts) else None,
@@ -160,17 +173,25 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
             row,
             post_id,
             "not_in_slate",
-            f"The post is not in the slate of {slate_size}. The inputs of the ranking are no longer stored.",
+            format_lazy(
+                gettext_lazy("The post is not in the slate of {size}. The inputs of the ranking are no longer stored."),
+                size=slate_size,
+            ),
         )
     positions = np.flatnonzero(scored.candidates.post_ids == pk)
     if not len(positions):
-        return explain_absence(row, post_id, "not_a_candidate", "No source found the post.")
+        return explain_absence(row, post_id, "not_a_candidate", gettext_lazy("No source found the post."))
     position = int(positions[0])
     absence = explain_absence(
         row,
         post_id,
         "outranked",
-        f"The post ranked {position + 1} of {row.candidate_count}; the slate ends at {slate_size}.",
+        format_lazy(
+            gettext_lazy("The post ranked {rank} of {count}; the slate ends at {size}."),
+            rank=position + 1,
+            count=row.candidate_count,
+            size=slate_size,
+        ),
     )
     return Explanation(
         **{
@@ -185,7 +206,7 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
 
 
 def explain_absence(
-    row: FeedRequest, post_id: str, status: str, sentence: str, filter_name: str | None = None
+    row: FeedRequest, post_id: str, status: str, sentence: str | Promise, filter_name: str | None = None
 ) -> Explanation:
     """Return the explanation of a post that is not in the slate, without rank and score."""
     return Explanation(row.pk, post_id, status, sentence, None, None, None, None, (), (), filter_name)

@@ -11,14 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+
+from django.utils.translation import gettext
 
 from recommendations.contracts import IMPLICIT_KINDS, InteractionKind, Policy
 from recommendations.models import RankingPolicy
 from recommendations.pipeline.run import Pipeline
 from recommendations.pipeline.signals import (
     FEEDS,
+    INTERACTIONS,
     RERANKERS,
     SIGNALS,
     SIMILAR_SIGNALS,
@@ -89,6 +92,11 @@ class InteractionWeight:
     needs_adult: bool
     """Whether the kind counts only for members who are known to be adults."""
 
+    @property
+    def title(self) -> str:
+        """The kind in the active language."""
+        return gettext(INTERACTIONS[InteractionKind(self.kind)])
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
@@ -105,7 +113,7 @@ class MainParameters:
     """The main parameters of all feeds."""
 
     version: str
-    """A hash of the content: it changes with each change."""
+    """A hash of the content in English: it changes with each change, and is the same in each language."""
     policies: list[PolicyParameters]
     interactions: list[InteractionWeight]
     history: list[PolicyVersion]
@@ -114,7 +122,7 @@ class MainParameters:
 
 def describe_main_parameters(*, variant: str = "", version: int = 0) -> MainParameters:
     """
-    Return the main parameters of the active policies, or of one *version* of a *variant*.
+    Return the main parameters of the active policies, or of one *version* of a *variant*, in the active language.
 
     Raises `UnknownPolicy` if there is no such version.
     """
@@ -123,7 +131,37 @@ def describe_main_parameters(*, variant: str = "", version: int = 0) -> MainPara
         describe_policy(policy.variant, policy.version, policy.created_at, policy.settings) for policy in chosen
     ] or [describe_policy(DEFAULT_VARIANT, 0, None, asdict(Policy()))]
     interactions = weigh_interactions(wiring.control_policy().interaction_weights)
-    return MainParameters(hash_content(described, interactions), described, interactions, list_versions())
+    version_hash = hash_content(described, interactions)
+    return MainParameters(version_hash, list(map(translate_policy, described)), interactions, list_versions())
+
+
+def translate_policy(policy: PolicyParameters) -> PolicyParameters:
+    """Return the parameters with their texts in the active language."""
+    return replace(policy, feeds=list(map(translate_feed, policy.feeds)))
+
+
+def translate_feed(feed: FeedParameters) -> FeedParameters:
+    """Return what decides about a feed, in the active language."""
+    return replace(
+        feed,
+        title=gettext(feed.title),
+        text=gettext(feed.text),
+        sources=list(map(gettext, feed.sources)),
+        signals=list(map(translate_signal, feed.signals)),
+        order=list(map(gettext, feed.order)),
+        filters=list(map(gettext, feed.filters)),
+    )
+
+
+def translate_signal(signal: WeighedSignal) -> WeighedSignal:
+    """Return a signal in the active language. An empty text stays empty."""
+    return replace(
+        signal,
+        title=gettext(signal.title),
+        text=gettext(signal.text),
+        change=gettext(signal.change) if signal.change else "",
+        sentence=gettext(signal.sentence) if signal.sentence else "",
+    )
 
 
 def read_version(variant: str, version: int) -> list[policies.ServedPolicy]:

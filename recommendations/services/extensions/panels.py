@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from django.db.models import F, Max, Sum
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from monitoring.dashboard import Bars, Cell, Panel, Plot, Point, Stat, Table, register_panel
 from monitoring.panels import format_age, percent
 from recommendations.models import FeedHour, FeedRequest, Job
 from recommendations.services import wiring
+from values.translation import translatable
 
 MAX_REQUESTS = 5_000
 """Maximum number of requests read, the newest. Under load it shortens the period that the panel covers."""
@@ -28,7 +30,7 @@ def engines_panel(now: datetime) -> Panel:
     rows = FeedRequest.objects.filter(created_at__gte=now - ENGINES_WINDOW).order_by("-created_at")
     requests = list(rows.values_list("engine", "fallback", "duration_ms", "created_at")[:MAX_REQUESTS])
     if not requests:
-        return Panel(empty_text="No feed was built in the last hour.")
+        return Panel(empty_text=translatable("No feed was built in the last hour."))
     times: dict[str, list[float]] = defaultdict(list)
     fallbacks: dict[str, int] = defaultdict(int)
     for engine, fallback, duration, _ in requests:
@@ -45,13 +47,27 @@ def engines_panel(now: datetime) -> Panel:
     ]
     return Panel(
         stats=[
-            Stat("feeds built", len(requests), f"since {requests[-1][3]:%H:%M} UTC"),
-            Stat("by fallback", share, "%", "bad" if share > 1 else "good"),
+            Stat(
+                translatable("feeds built"),
+                len(requests),
+                gettext("since {time} UTC").format(time=f"{requests[-1][3]:%H:%M}"),
+            ),
+            Stat(translatable("by fallback"), share, "%", "bad" if share > 1 else "good"),
         ],
-        bars=[Bars("Fallbacks by step", "feeds", dict(fallbacks))] if fallbacks else [],
+        bars=[Bars(translatable("Fallbacks by step"), gettext("feeds"), dict(fallbacks))] if fallbacks else [],
         tables=[
-            Table("Engines", ["engine", "feeds", "p50 ms", "p95 ms", "p99 ms"], table),
-            Table("Breakers of this process", ["engine", "state"], states),
+            Table(
+                translatable("Engines"),
+                [
+                    translatable("engine"),
+                    translatable("feeds"),
+                    translatable("p50 ms"),
+                    translatable("p95 ms"),
+                    translatable("p99 ms"),
+                ],
+                table,
+            ),
+            Table(translatable("Breakers of this process"), [translatable("engine"), translatable("state")], states),
         ],
     )
 
@@ -80,13 +96,34 @@ def variants_panel(now: datetime) -> Panel:
         for row in sums.order_by("feed", "variant")
     ]
     if not rows:
-        return Panel(empty_text="No full hour has been rolled up yet. An hour is rolled up five minutes after its end.")
+        return Panel(
+            empty_text=translatable(
+                "No full hour has been rolled up yet. An hour is rolled up five minutes after its end."
+            )
+        )
     shares = engaged_percent_by_variant(rows)
-    columns = ["feed", "variant", "slates", "engaged %", "p50 ms", "worst p95 ms", "fallback %", "empty %", "served"]
+    columns = [
+        translatable("feed"),
+        translatable("variant"),
+        translatable("slates"),
+        translatable("engaged %"),
+        translatable("p50 ms"),
+        translatable("worst p95 ms"),
+        translatable("fallback %"),
+        translatable("empty %"),
+        translatable("served"),
+    ]
     return Panel(
-        bars=[Bars("Engaged share of served posts", "%", shares)] if len(shares) > 1 else [],
-        tables=[Table("Variants, last 7 days", columns, rows, reverse("admin:recommendations_feedhour_changelist"))],
-        note="These differences are not tested for significance. See the results of the experiment.",
+        bars=[Bars(translatable("Engaged share of served posts"), "%", shares)] if len(shares) > 1 else [],
+        tables=[
+            Table(
+                translatable("Variants, last 7 days"),
+                columns,
+                rows,
+                reverse("admin:recommendations_feedhour_changelist"),
+            )
+        ],
+        note=translatable("These differences are not tested for significance. See the results of the experiment."),
     )
 
 
@@ -110,14 +147,21 @@ def days_panel(now: datetime) -> Panel:
     )
     rows = [(row["hour"].timestamp(), row) for row in sums]
     if not rows:
-        return Panel(empty_text="No full hour has been rolled up yet. An hour is rolled up five minutes after its end.")
+        return Panel(
+            empty_text=translatable(
+                "No full hour has been rolled up yet. An hour is rolled up five minutes after its end."
+            )
+        )
     counts: dict[str, list[Point]] = {
-        "pages served": [(at, row["pages"]) for at, row in rows],
-        "slates built": [(at, row["slates"]) for at, row in rows],
+        gettext("pages served"): [(at, row["pages"]) for at, row in rows],
+        gettext("slates built"): [(at, row["slates"]) for at, row in rows],
     }
     worst = [(at, round(row["worst_p95_ms"], 1)) for at, row in rows]
     return Panel(
-        plots=[Plot("Pages and slates per hour", "", counts), Plot("Worst p95 per hour", "ms", {"p95": worst})]
+        plots=[
+            Plot(translatable("Pages and slates per hour"), "", counts),
+            Plot(translatable("Worst p95 per hour"), "ms", {"p95": worst}),
+        ]
     )
 
 
@@ -136,31 +180,41 @@ def jobs_panel(now: datetime) -> Panel:
         for job in newest
     ]
     if not rows:
-        return Panel(empty_text="No job has been submitted yet.")
+        return Panel(empty_text=translatable("No job has been submitted yet."))
     unfinished = Job.objects.filter(state__in=(Job.State.QUEUED, Job.State.RUNNING)).count()
-    columns = ["kind", "state", "progress", "failed", "submitted", "duration"]
+    columns = [
+        translatable("kind"),
+        translatable("state"),
+        translatable("progress"),
+        translatable("failed"),
+        translatable("submitted"),
+        translatable("duration"),
+    ]
     return Panel(
-        stats=[Stat("unfinished jobs", unfinished)],
-        tables=[Table("Jobs", columns, rows, reverse("admin:recommendations_job_changelist"))],
+        stats=[Stat(translatable("unfinished jobs"), unfinished)],
+        tables=[Table(translatable("Jobs"), columns, rows, reverse("admin:recommendations_job_changelist"))],
     )
 
 
 def format_progress(job: Job) -> str:
     """Return the progress of a job, such as "4 of 10 (40 %)"."""
     processed = job.done + job.failed
-    return f"{processed:,} of {job.total:,} ({percent(processed, job.total):.0f} %)" if job.total else "no items"
+    if not job.total:
+        return gettext("no items")
+    share = f"{percent(processed, job.total):.0f}"
+    return gettext("{n} of {total} ({share} %)").format(n=f"{processed:,}", total=f"{job.total:,}", share=share)
 
 
 def format_duration(job: Job, now: datetime) -> str:
     """Return the run time of a job until its end, or until now."""
     if job.started_at is None:
-        return "not started"
+        return gettext("not started")
     return f"{((job.finished_at or now) - job.started_at).total_seconds():.1f} s"
 
 
 def register() -> None:
     """Register these panels."""
-    register_panel("engines", "Engines and fallbacks", engines_panel, order=60)
-    register_panel("variants", "Variants", variants_panel, order=70)
-    register_panel("jobs", "Jobs", jobs_panel, order=90)
-    register_panel("days", "Last 7 days", days_panel, order=110)
+    register_panel("engines", translatable("Engines and fallbacks"), engines_panel, order=60)
+    register_panel("variants", translatable("Variants"), variants_panel, order=70)
+    register_panel("jobs", translatable("Jobs"), jobs_panel, order=90)
+    register_panel("days", translatable("Last 7 days"), days_panel, order=110)

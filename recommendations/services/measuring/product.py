@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any, cast
@@ -22,6 +22,7 @@ from uuid import UUID
 
 import numpy as np
 from django.db.models import Model, QuerySet, Sum
+from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from recommendations.contracts import FeedbackTarget, Origin, Reason, Visibility
@@ -40,6 +41,7 @@ from recommendations.services.measuring.post_previews import public_posts
 from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS
 from recommendations.services.measuring.show_less_effect import measure_effect
 from recommendations.stores.rising_ids import first_id_since
+from values.translation import translatable
 
 DAY = timedelta(days=1)
 MAX_DAYS = 28
@@ -294,7 +296,7 @@ def read_engagements(start: datetime, end: datetime) -> list[tuple[UUID | None, 
 def compare(period: Period, before: Period) -> list[Figure]:
     """Return every figure for the period, with its value in the period before."""
     return [
-        Figure(key, title, unit, round_figure(compute(period)), round_figure(compute(before)), text)
+        Figure(key, title, unit, round_figure(compute(period)), round_figure(compute(before)), text.format(**LIMITS))
         for key, title, unit, text, compute in FIGURES
     ]
 
@@ -382,49 +384,77 @@ def negative_feedback_rate(period: Period) -> float | None:
 
 FIGURES: tuple[tuple[str, str, str, str, Callable[[Period], float | None]], ...] = (
     (
-        "engagement_rate", "Engagement rate", "%",
-        "Of the posts served in this period, the percentage that got a click, like, comment, share, save or follow "
-        "which names the feed request. From the hourly sums of all feeds.",
+        "engagement_rate", translatable("Engagement rate"), "%",
+        translatable(
+            "Of the posts served in this period, the percentage that got a click, like, comment, share, save or follow "
+            "which names the feed request. From the hourly sums of all feeds."
+        ),
         engagement_rate,
     ),
     (
-        "coverage", "Coverage", "%",
-        "The percentage of all posts that are not removed which were on a page at least once. From a sample of served "
-        f"pages (at most {MAX_PAGES:,}), so it is a lower bound on a busy platform.",
+        "coverage", translatable("Coverage"), "%",
+        translatable(
+            "The percentage of all posts that are not removed which were on a page at least once. From a sample of "
+            "served pages (at most {max_pages}), so it is a lower bound on a busy platform."
+        ),
         coverage,
     ),
     (
-        "novelty", "Novelty", "bits",
-        "The mean of -log2(p) of the served posts, where p is (positive interactions + 1) / (active members + 1). "
-        "Higher means less popular posts; one bit more means half as popular.",
+        "novelty", translatable("Novelty"), translatable("bits"),
+        translatable(
+            "The mean of -log2(p) of the served posts, where p is (positive interactions + 1) / (active members + 1). "
+            "Higher means less popular posts; one bit more means half as popular."
+        ),
         novelty,
     ),
     (
-        "gini", "Gini coefficient", "",
-        "How unequally the sampled pages were distributed over all posts: 0 if each was served equally often, 1 if one "
-        "post got everything.",
+        "gini", translatable("Gini coefficient"), "",
+        translatable(
+            "How unequally the sampled pages were distributed over all posts: 0 if each was served equally often, 1 if "
+            "one post got everything."
+        ),
         gini,
     ),
     (
-        "new_posts_reached", "New posts discovered", "%",
-        f"Of the public posts created in this period (the newest {MAX_NEW_POSTS:,}), the percentage that has been "
-        f"served at least {NEW_POST_IMPRESSIONS} times until now. Posts of the period before have had more time.",
+        "new_posts_reached", translatable("New posts discovered"), "%",
+        translatable(
+            "Of the public posts created in this period (the newest {max_new_posts}), the percentage that has been "
+            "served at least {impressions} times until now. Posts of the period before have had more time."
+        ),
         new_posts_reached,
     ),
     (
-        "cold_start_share", "Cold-start share", "%",
-        "The percentage of the sampled served posts that went to members whose profile was learned from fewer than "
-        f"{COLD_START_INTERACTIONS} interactions, by the profiles of now.",
+        "cold_start_share", translatable("Cold-start share"), "%",
+        translatable(
+            "The percentage of the sampled served posts that went to members whose profile was learned from fewer than "
+            "{interactions} interactions, by the profiles of now."
+        ),
         cold_start_share,
     ),
     (
-        "negative_feedback_rate", "Negative feedback", "per 1,000 served posts",
-        "How often members asked to see less of something, for each 1,000 served posts. At most "
-        f"{MAX_INTERACTIONS:,} are counted.",
+        "negative_feedback_rate", translatable("Negative feedback"), translatable("per 1,000 served posts"),
+        translatable(
+            "How often members asked to see less of something, for each 1,000 served posts. At most "
+            "{max_interactions} are counted."
+        ),
         negative_feedback_rate,
     ),
 )  # fmt: skip
-"""Key, title, unit, help, and the function that computes it for a period."""
+"""Key, title, unit, help, and the function that computes it for a period. The help names `LIMITS` in braces."""
+LIMITS = {
+    "max_pages": f"{MAX_PAGES:,}",
+    "max_new_posts": f"{MAX_NEW_POSTS:,}",
+    "max_interactions": f"{MAX_INTERACTIONS:,}",
+    "impressions": NEW_POST_IMPRESSIONS,
+    "interactions": COLD_START_INTERACTIONS,
+}
+HELP = {key: text for key, _, _, text, _ in FIGURES}
+
+
+def translate_figure(figure: Figure) -> Figure:
+    """Return a figure with its texts in the active language. A report is kept in English."""
+    unit = gettext(figure.unit) if figure.unit else ""
+    return replace(figure, title=gettext(figure.title), unit=unit, help=gettext(HELP[figure.key]).format(**LIMITS))
 
 
 def list_days(period: Period) -> list[DayRow]:

@@ -53,7 +53,7 @@ class Picks(tuple[Pick, ...]):
 
     @cached_property
     def rendered(self) -> dict[str, Any]:
-        """These picks as entry points render them, by the entry point's own key: a cached page is rendered once."""
+        """These picks as rendered JSON, by language: a cached page is rendered once for each."""
         return {}
 
 

@@ -52,6 +52,8 @@ class Page:
     """Where in the slate the picks are."""
     earlier_steps: tuple[CursorStep, ...] = ()
     """The slates that the reader went through before this one."""
+    languages: tuple[str, ...] = ()
+    """The languages that the member reads, best first. A change of them evicts the page from the cache."""
 
 
 @dataclass(frozen=True, slots=True)

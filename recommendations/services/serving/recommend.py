@@ -212,6 +212,7 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
         empty_reason=None if checked.positions else find_empty_reason(query, position),
         positions=tuple(checked.positions),
         earlier_steps=position.earlier_steps,
+        languages=checked.viewer.languages,
     )
 
 

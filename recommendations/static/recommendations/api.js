@@ -1,5 +1,8 @@
 // Client of the public API. A call is an object with method, path, query and body, so that the page can also show it as
 // code. `send` returns the response's JSON; a failed request throws an Error with the problem's detail and its code.
+// Sentences in responses are in the language of the page. Problems are in English in every language.
+
+import { gettext, language } from "../access/text.js";
 
 const token = document.querySelector("meta[name=csrf-token]").content;
 const LIKING_KINDS = ["like", "share", "save", "comment", "follow"];
@@ -21,17 +24,16 @@ async function request(call) {
 // Returns the response to a call, whatever its status. Throws if there is none.
 export async function respond(call) {
   const { method, body } = call;
-  const options = { method };
+  const options = { method, headers: { "Accept-Language": language } };
+  if (method !== "GET") options.headers["X-CSRFToken"] = token;
   if (body !== undefined) {
-    options.headers = { "Content-Type": "application/json", "X-CSRFToken": token };
+    options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
-  } else if (method !== "GET") {
-    options.headers = { "X-CSRFToken": token };
   }
   try {
     return await fetch(formatUrl(call), options);
   } catch {
-    throw new Error("The server cannot be reached. Is it running?");
+    throw new Error(gettext("The server cannot be reached. Is it running?"));
   }
 }
 
@@ -40,7 +42,7 @@ async function readProblem(response) {
   const content = await response.json().catch(() => ({}));
   const places = (content.errors ?? []).map((error) => [error.pointer ?? error.parameter, error.detail]);
   const details = places.map((words) => words.filter(Boolean).join(" "));
-  const message = details.join(" ") || content.detail || `The server responded with ${response.status}.`;
+  const message = details.join(" ") || content.detail || gettext("The server responded with {status}.", { status: response.status });
   return Object.assign(new Error(message), { code: content.code });
 }
 

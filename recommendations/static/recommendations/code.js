@@ -1,5 +1,6 @@
 // A call of the API as code to copy. The key is a placeholder: the page never has a key.
 
+import { gettext } from "../access/text.js";
 import { formatUrl } from "./api.js";
 import { byId } from "./elements.js";
 
@@ -74,10 +75,10 @@ function showCode() {
 async function copyCode() {
   try {
     await navigator.clipboard.writeText(byId("code").textContent);
-    byId("copied").textContent = "Copied.";
+    byId("copied").textContent = gettext("Copied.");
   } catch { // the clipboard needs HTTPS or this machine
     getSelection().selectAllChildren(byId("code"));
-    byId("copied").textContent = "Selected. Press Ctrl+C to copy.";
+    byId("copied").textContent = gettext("Selected. Press Ctrl+C to copy.");
   }
 }
 

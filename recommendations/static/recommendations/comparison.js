@@ -1,5 +1,6 @@
 // A second feed of the same member beside the first, with how its posts moved.
 
+import { gettext } from "../access/text.js";
 import * as api from "./api.js";
 import { card } from "./cards.js";
 import { byId, element } from "./elements.js";
@@ -20,9 +21,11 @@ export async function loadComparison({ memberId, page, feed, choice, limit }) {
   const cards = other.picks.map((pick, i) =>
     card(pick, i + 1, { movement: describeMovement(movements.get(pick.post.id)) }));
   const title = byId("compare").selectedOptions[0].textContent;
-  const engine = other.engine === "none" ? "" : ` Engine ${other.engine}.`;
-  const facts = element("p", "byline", `A preview, not recorded.${engine} Policy of ${other.variant}.`);
-  if (!cards.length) cards.push(element("p", "empty", "This feed has no posts for the member."));
+  const engine = other.engine === "none" ? "" : gettext("Engine {engine}.", { engine: other.engine });
+  const policy = gettext("Policy of {variant}.", { variant: other.variant });
+  const preview = gettext("A preview, not recorded.");
+  const facts = element("p", "byline", [preview, engine, policy].filter(Boolean).join(" "));
+  if (!cards.length) cards.push(element("p", "empty", gettext("This feed has no posts for the member.")));
   return { nodes: [element("h2", "", title), facts, ...cards], sentence: describe(title, page, other, movements) };
 }
 
@@ -30,6 +33,8 @@ function describe(title, page, other, movements) {
   const { up, down, added } = countMovements(movements);
   const common = other.picks.length - added;
   const same = common - up - down;
-  return `${title}, beside the feed as served: ${common} of ${page.picks.length} posts are on both pages; ` +
-    `${up} moved up, ${down} moved down, ${same} kept the rank, and ${added} are new.`;
+  return gettext(
+    "{title}, beside the feed as served: {common} of {total} posts are on both pages; {up} moved up, {down} moved down, {same} kept the rank, and {added} are new.",
+    { title, common, total: page.picks.length, up, down, same, added },
+  );
 }

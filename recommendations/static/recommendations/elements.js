@@ -1,7 +1,9 @@
 // Builds elements and short texts. Texts of members are inserted as text, never as HTML.
 
+import { formatNumber, gettext, language } from "../access/text.js";
+
 const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60]];
-const relativeTime = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const relativeTime = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
 export const byId = (id) => document.getElementById(id);
 
@@ -23,7 +25,7 @@ export function button(text, label, onClick, className = "") {
 export function timeElement(time) {
   const node = element("time", "", formatAge(time));
   node.dateTime = time;
-  node.title = new Date(time).toLocaleString();
+  node.title = new Date(time).toLocaleString(language);
   return node;
 }
 
@@ -33,11 +35,17 @@ export function formatAge(time) {
   return relativeTime.format(-Math.round(seconds / size), unit);
 }
 
-export const formatSigned = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+export const formatScore = (value) => formatNumber(value, 3);
+
+export const formatSigned = (value) => `${value < 0 ? "−" : "+"}${formatScore(Math.abs(value))}`;
+
+const INTERACTIONS = {
+  like: gettext("like"), share: gettext("share"), save: gettext("save"), comment: gettext("comment"), follow: gettext("follow"),
+};
+
+export const formatInteraction = (kind) => INTERACTIONS[kind];
 
 export const formatName = (name) => name.replaceAll("_", " ");
-
-export const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
 export const shorten = (text, length) => (text.length > length ? `${text.slice(0, length).trimEnd()}…` : text);
 

@@ -1,5 +1,6 @@
 // The explorer: select a member, read their feed beside what they liked, send interactions and see what changes.
 
+import { formatNumber, gettext } from "../access/text.js";
 import * as api from "./api.js";
 import { card, isLocal, isPicture, markLikedTags, movementBadge, titleOf } from "./cards.js";
 import { openCode } from "./code.js";
@@ -85,7 +86,7 @@ function resetFeed() {
 async function loadPage() {
   const number = ++state.requestNumber;
   byId("feed").setAttribute("aria-busy", "true");
-  showStatus("Loading …");
+  showStatus(gettext("Loading …"));
   try {
     const page = await api.send(pageCall());
     if (number !== state.requestNumber) return;
@@ -105,11 +106,11 @@ function showPage(page, movements = new Map()) {
   const reactions = mayInteract && !isSearch() ? { like, hide, showLess } : {};
   const actions = { ...reactions, similar: openSimilar, why };
   const cards = page.picks.map((pick, i) => {
-    const movement = movements.has(pick.post.id) ? describeMovement(movements.get(pick.post.id)) : "";
+    const movement = movements.has(pick.post.id) ? describeMovement(movements.get(pick.post.id)) : null;
     return card(pick, firstRank + i, { actions, movement });
   });
-  const title = element("h2", "", `${listTitle()}, for ${state.memberId}`);
-  byId("feed").replaceChildren(title, ...cards);
+  const title = gettext("{list}, for {member}", { list: listTitle(), member: state.memberId });
+  byId("feed").replaceChildren(element("h2", "", title), ...cards);
   if (!cards.length) byId("feed").append(element("p", "empty", page.empty_reason.sentence));
   byId("remote-pictures").hidden = !page.picks.some(({ post }) => post.media.some((m) => isPicture(m) && !isLocal(m)));
   byId("remote-pictures-link").search = location.search;
@@ -117,15 +118,16 @@ function showPage(page, movements = new Map()) {
   suggestWords(page);
   byId("previous").disabled = state.cursors.length < 2;
   byId("next").disabled = !page.next_cursor;
-  byId("page").textContent = `Page ${state.cursors.length}`;
-  document.title = `${listTitle()}, for ${state.memberId} – Feed explorer`;
+  byId("page").textContent = gettext("Page {number}", { number: state.cursors.length });
+  document.title = `${title} – ${gettext("Feed explorer")}`;
   markLikedTags(state.likedTags);
   showComparison();
 }
 
 function listTitle() {
   if (!isSearch()) return byId("feeds").querySelector(`[data-feed=${state.feed}]`).textContent;
-  return `Posts ${state.mode === "similar" ? "similar to" : "about"} ${state.searchText}`;
+  if (state.mode === "similar") return gettext("Posts similar to {id}", { id: state.searchText });
+  return gettext("Posts about {text}", { text: state.searchText });
 }
 
 function showError(error) {
@@ -139,13 +141,17 @@ function showError(error) {
 
 function showBadges(page) {
   const badges = [
-    ["engine", page.engine], ["variant", page.variant], ["fallback", page.fallback],
-    ["cache", page.is_cached ? "cached" : "fresh"], ["candidates", page.candidate_count.toLocaleString("en")],
-    ["duration", `${page.duration_ms.toFixed(1)} ms`], ["built", formatAge(page.built_at)],
+    ["engine", gettext("engine"), page.engine === "none" ? gettext("none") : page.engine],
+    ["variant", gettext("variant"), page.variant],
+    ["fallback", gettext("fallback"), page.fallback],
+    ["cache", gettext("cache"), page.is_cached ? gettext("cached") : gettext("fresh")],
+    ["candidates", gettext("candidates"), formatNumber(page.candidate_count)],
+    ["duration", gettext("duration"), `${formatNumber(page.duration_ms, 1)} ms`],
+    ["built", gettext("built"), formatAge(page.built_at)],
   ];
-  const nonEmpty = badges.filter(([, value]) => value !== "");
-  byId("badges").replaceChildren(...nonEmpty.map(([name, value]) => {
-    const badge = element("span", `badge badge-${name}`, element("small", "", name), ` ${value}`);
+  const nonEmpty = badges.filter(([, , value]) => value !== "");
+  byId("badges").replaceChildren(...nonEmpty.map(([name, label, value]) => {
+    const badge = element("span", `badge badge-${name}`, element("small", "", label), ` ${value}`);
     badge.dataset.value = value;
     return badge;
   }));
@@ -170,7 +176,7 @@ async function showComparison() {
   document.body.classList.toggle("comparing", Boolean(choice));
   if (!choice) return;
   const number = state.requestNumber;
-  byId("comparison").replaceChildren(element("p", "empty", "Loading …"));
+  byId("comparison").replaceChildren(element("p", "empty", gettext("Loading …")));
   try {
     const { memberId, page, feed } = state;
     const { nodes, sentence } = await loadComparison({ memberId, page, feed, choice, limit: PAGE_SIZE });
@@ -187,34 +193,40 @@ async function showComparison() {
 // Marks the posts of the feed that the other list does not have.
 function markMissing(otherIds) {
   for (const node of byId("feed").querySelectorAll(".card"))
-    if (!otherIds.has(node.dataset.post)) node.querySelector(".byline").prepend(movementBadge("only here"), " ");
+    if (!otherIds.has(node.dataset.post)) node.querySelector(".byline").prepend(movementBadge({ direction: "only", text: gettext("only here") }), " ");
 }
 
 // Interactions, and the changes that they cause
 
-const like = (pick, node) => interact("like", "Liked", "Your like", pick, node);
-const hide = (pick, node) => interact("hide", "Hidden", "Hiding the post", pick, node);
-const showLess = (pick, node, target) =>
-  interact("not_interested", `Less of this ${target}`, `Showing less of this ${target}`, pick, node, target);
+const LESS = {
+  author: [gettext("Less of this author"), gettext("Showing less of this author")],
+  topic: [gettext("Less of this topic"), gettext("Showing less of this topic")],
+  kind: [gettext("Less of this kind"), gettext("Showing less of this kind")],
+};
+const like = (pick, node) => interact("like", [gettext("Liked"), gettext("Your like")], pick, node);
+const hide = (pick, node) => interact("hide", [gettext("Hidden"), gettext("Hiding the post")], pick, node);
+const showLess = (pick, node, target) => interact("not_interested", LESS[target], pick, node, target);
 
 async function undo(undoesEventId, description) {
-  showStatus(`${description}: undone. Waiting for the feed to change …`);
+  const undone = gettext("{action}: undone.", { action: description });
+  showStatus(`${undone} ${gettext("Waiting for the feed to change …")}`);
   try {
     await api.sendEvent(api.undo({ eventId: api.newId("explorer"), memberId: state.memberId, undoesEventId }));
     reloadLikes();
     await resetFeed();
-    showStatus(`${description}: undone.`);
+    showStatus(undone);
   } catch (error) {
     showStatus(error.message, true);
   }
 }
 
-async function interact(kind, description, subject, pick, node, target = "") {
+// The texts say what was done, and what changes the feed.
+async function interact(kind, [description, subject], pick, node, target = "") {
   const { memberId, page } = state;
   const number = ++state.requestNumber;
   for (const button of node.querySelectorAll("button")) button.disabled = true;
   node.classList.add(kind === "like" ? "liked" : "hidden-post");
-  showStatus(`${description}. Waiting for the feed to change …`);
+  showStatus(`${description}. ${gettext("Waiting for the feed to change …")}`);
   try {
     const eventId = api.newId("explorer");
     const call = api.interaction({ eventId, memberId, postId: pick.post.id, kind, target, requestId: page.request_id });
@@ -227,8 +239,8 @@ async function interact(kind, description, subject, pick, node, target = "") {
     state.cursors = [null];
     const movements = findMovements(before, idsOf(nextPage));
     showPage(nextPage, movements);
-    const label = `Undo: ${description} ${pick.post.id}`;
-    const undoButton = button("Undo", label, () => undo(eventId, description), "link undo");
+    const label = gettext("Undo: {action} {id}", { action: description, id: pick.post.id });
+    const undoButton = button(gettext("Undo"), label, () => undo(eventId, description), "link undo");
     showStatus(`${description}. ${describeChange(subject, movements)} `, false, undoButton);
     (byId("feed").querySelector(".card") ?? byId("reload")).focus({ preventScroll: true });
   } catch (error) {
@@ -256,12 +268,12 @@ async function openSettings() {
   try {
     const before = state.firstIds;
     await editMember(state.memberId, async (changed) => {
-      if (!changed.length) return showStatus("No setting was changed.");
+      if (!changed.length) return showStatus(gettext("No setting was changed."));
       await resetFeed();
       if (!state.page) return undefined; // the error is displayed
       const movements = findMovements(before, idsOf(state.page));
       showPage(state.page, movements);
-      return showStatus(`Saved. ${describeChange("The change of settings", movements)}`);
+      return showStatus(`${gettext("Saved.")} ${describeChange(gettext("The change of settings"), movements)}`);
     });
   } catch (error) {
     showStatus(error.message, true);
@@ -273,7 +285,7 @@ async function openCreatedMember(memberId) {
   state.searchText = byId("search-text").value = "";
   state.feed = FEEDS[0];
   await selectMember(memberId);
-  if (state.page) showStatus(`Created ${memberId}. This is the first page that the new member gets.`);
+  if (state.page) showStatus(gettext("Created {member}. This is the first page that the new member gets.", { member: memberId }));
   showMembers();
 }
 
@@ -286,7 +298,7 @@ function openSimilar(post) {
   if (byId("drawer").open) byId("drawer").close();
   return resetFeed().then(() => {
     if (!state.page) return;
-    showStatus(`Similar to “${titleOf(post)}”. Choose a feed to go back.`);
+    showStatus(gettext("Similar to “{title}”. Choose a feed to go back.", { title: titleOf(post) }));
     byId("feed").querySelector(".card")?.focus();
   });
 }
@@ -296,8 +308,8 @@ const why = (post, section) => showExplanation(section, {
 });
 
 function openExplanation(postId) {
-  if (!state.page) return showStatus("There is no page to explain. Select a member first.", true);
-  byId("drawer-title").textContent = `Why, or why not: ${postId}`;
+  if (!state.page) return showStatus(gettext("There is no page to explain. Select a member first."), true);
+  byId("drawer-title").textContent = gettext("Why, or why not: {id}", { id: postId });
   byId("drawer").showModal();
   const { page, memberId, servedAt } = state;
   return showExplanation(byId("drawer-content"), { page, postId, memberId, servedAt });
@@ -370,7 +382,7 @@ byId("new-member")?.addEventListener("click", () => createMember(openCreatedMemb
 byId("settings")?.addEventListener("click", openSettings);
 byId("show-code").addEventListener("click", () => {
   if (state.page) openCode(listCalls());
-  else showStatus("There is no page yet. Select a member first.", true);
+  else showStatus(gettext("There is no page yet. Select a member first."), true);
 });
 
 byId("search-text").value = state.searchText;

@@ -1,7 +1,8 @@
 // Completes names in the query, while the reader types or at Ctrl+Space, from the schema and the position. The list
 // has the keys of a combobox: arrows select, Enter inserts, Escape closes. Tab leaves the editor, as elsewhere.
 
-import { byId, count, element } from "./elements.js";
+import { ngettext } from "../access/text.js";
+import { byId, element } from "./elements.js";
 import { suggest } from "./graphql-document.js";
 import { replaceText } from "./graphql-editor.js";
 
@@ -30,7 +31,7 @@ function open(isAsked) {
   list.style.setProperty("--scrolled-down", `${area.scrollTop}px`);
   list.style.setProperty("--scrolled-right", `${area.scrollLeft}px`);
   select(0);
-  byId("completion-count").textContent = count(options.length, "suggestion");
+  byId("completion-count").textContent = ngettext("{n} suggestion", "{n} suggestions", options.length);
 }
 
 function optionItem({ text, detail }, i) {

@@ -1,6 +1,7 @@
 // The schema as a list that can be searched. A field's name inserts it into the query; a type's name opens the type.
 
-import { button, byId, count, element } from "./elements.js";
+import { ngettext } from "../access/text.js";
+import { button, byId, element } from "./elements.js";
 import { formatType, innerName } from "./graphql-schema.js";
 
 const KINDS = { OBJECT: "Types", INPUT_OBJECT: "Inputs", ENUM: "Values", SCALAR: "Scalars" };
@@ -91,7 +92,7 @@ function search() {
     if (details.matches("details")) details.open = Boolean(wanted) && hasWithin;
   }
   for (const section of byId("tree").children) section.hidden = !section.querySelector("li:not([hidden])");
-  byId("tree-count").textContent = wanted && (found.size ? count(found.size, "result") : "Nothing in the schema has this text.");
+  byId("tree-count").textContent = wanted && (found.size ? ngettext("{n} result", "{n} results", found.size) : "Nothing in the schema has this text.");
 }
 
 byId("tree-search").addEventListener("input", search);

@@ -1,5 +1,6 @@
 // The dialog with a member's settings. It changes those of a member, or creates a member with them.
 
+import { gettext } from "../access/text.js";
 import * as api from "./api.js";
 import { byId } from "./elements.js";
 
@@ -31,7 +32,7 @@ function readFields() {
 // Opens the dialog with the member's settings. `onSaved` is called after a change.
 export async function editMember(memberId, onSaved) {
   const before = await api.send(api.preferences(memberId));
-  open(`Settings of ${memberId}`, false, before, async (fields) => {
+  open(gettext("Settings of {member}", { member: memberId }), false, before, async (fields) => {
     const isChanged = ([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name]);
     const changes = Object.fromEntries(Object.entries(fields).filter(isChanged));
     if (Object.keys(changes).length) await api.send(api.changePreferences(memberId, changes));
@@ -43,7 +44,7 @@ export async function editMember(memberId, onSaved) {
 export function createMember(onCreated) {
   const fields = { is_personalized: true, is_private: true, sensitivity: "safe" };
   const memberId = api.newId("explorer").slice(0, 17); // of every attempt to save, so that none leaves a member behind
-  open("New member", true, fields, async (chosen) => {
+  open(gettext("New member"), true, fields, async (chosen) => {
     await api.send(api.createMember(memberId, chosen));
     for (const authorId of splitWords(form.elements.follows.value)) await api.send(api.follow(memberId, authorId));
     return () => onCreated(memberId);

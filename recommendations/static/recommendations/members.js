@@ -1,7 +1,8 @@
 // The list of members, with a search by the first characters of the id.
 
+import { gettext, ngettext } from "../access/text.js";
 import * as api from "./api.js";
-import { byId, count, element } from "./elements.js";
+import { byId, element } from "./elements.js";
 
 const TYPING_MS = 150;
 let searchNumber = 0;
@@ -37,13 +38,13 @@ export async function showMembers() {
 }
 
 function emptyText() {
-  if (byId("member-search").value.trim()) return "No member has an id that starts with this text.";
-  return "There is no member yet. Import your data, or create a member.";
+  if (byId("member-search").value.trim()) return gettext("No member has an id that starts with this text.");
+  return gettext("There is no member yet. Import your data, or create a member.");
 }
 
 function memberItem(member) {
-  const interactions = count(member.interaction_count, "interaction");
-  const facts = [interactions, member.languages.join(" "), member.is_active ? "" : "inactive"].filter(Boolean);
+  const interactions = ngettext("{n} interaction", "{n} interactions", member.interaction_count);
+  const facts = [interactions, member.languages.join(" "), member.is_active ? "" : gettext("inactive")].filter(Boolean);
   const node = element("button", "member", element("b", "", member.id), element("small", "", facts.join(" · ")));
   node.type = "button";
   node.dataset.member = member.id;

@@ -1,6 +1,6 @@
 // How the order of one list of posts differs from that of another.
 
-import { count } from "./elements.js";
+import { gettext, ngettext } from "../access/text.js";
 
 // Returns by post id how far the post moved from `before` to `after`: a positive number is up. null: it is new.
 export function findMovements(before, after) {
@@ -8,10 +8,12 @@ export function findMovements(before, after) {
   return new Map(after.map((id, i) => [id, ranks.has(id) ? ranks.get(id) - i : null]));
 }
 
+// Returns a direction and its text, or null if the post did not move.
 export function describeMovement(movement) {
-  if (movement === null) return "new";
-  if (!movement) return "";
-  return movement > 0 ? `up ${movement}` : `down ${-movement}`;
+  if (movement === null) return { direction: "new", text: gettext("new") };
+  if (!movement) return null;
+  if (movement > 0) return { direction: "up", text: gettext("up {n}", { n: movement }) };
+  return { direction: "down", text: gettext("down {n}", { n: -movement }) };
 }
 
 export function countMovements(movements) {
@@ -26,8 +28,15 @@ export function countMovements(movements) {
 // A sentence such as "Your like moved 3 posts up and 1 down. 2 posts are new on this page."
 export function describeChange(subject, movements) {
   const { up, down, added } = countMovements(movements);
-  if (!up && !down && !added) return `${subject} has not changed this page yet.`;
-  const moves = [up && `${count(up, "post")} up`, down && `${up ? down : count(down, "post")} down`].filter(Boolean);
-  const news = added ? `${count(added, "post")} ${added === 1 ? "is" : "are"} new on this page.` : "";
-  return `${subject} moved ${moves.join(" and ") || "no post"}. ${news}`.trim();
+  if (!up && !down && !added) return gettext("{subject} has not changed this page yet.", { subject });
+  const sentences = [describeMoves(subject, up, down)];
+  if (added) sentences.push(ngettext("{n} post is new on this page.", "{n} posts are new on this page.", added));
+  return sentences.join(" ");
+}
+
+function describeMoves(subject, up, down) {
+  if (up && down) return ngettext("{subject} moved {n} post up and {down} down.", "{subject} moved {n} posts up and {down} down.", up, { subject, down });
+  if (up) return ngettext("{subject} moved {n} post up.", "{subject} moved {n} posts up.", up, { subject });
+  if (down) return ngettext("{subject} moved {n} post down.", "{subject} moved {n} posts down.", down, { subject });
+  return gettext("{subject} moved no post.", { subject });
 }

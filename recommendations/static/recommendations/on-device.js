@@ -1,9 +1,10 @@
 // The page that ranks a candidate pack in the browser. The profile is in localStorage, and no request contains it.
 
+import { formatNumber, gettext, language, ngettext } from "../access/text.js";
 import * as api from "./api.js";
 import { movementBadge } from "./cards.js";
 import { addPost, createRanker, emptyProfile, openPack, profileFromFile } from "./candidate-pack.js";
-import { button, byId, count, element } from "./elements.js";
+import { button, byId, element, formatScore } from "./elements.js";
 import { listMembers, markMember } from "./members.js";
 import { describeMovement, findMovements } from "./movements.js";
 import { scoreBar } from "./scores.js";
@@ -18,7 +19,7 @@ async function selectMember(memberId) {
   Object.assign(state, { memberId, ranker: null, ranked: null, isCounting: false, cards: new Map() });
   markMember(memberId);
   byId("posts").replaceChildren();
-  showStatus("Loading the pack …");
+  showStatus(gettext("Loading the pack …"));
   try {
     const ranker = await createRanker(await fetchPack(memberId));
     if (number !== state.number) return;
@@ -69,7 +70,7 @@ async function loadFile(file) {
     changeProfile(content.format === "recsys-profile" ? profileFromFile(content) : { ...emptyProfile({}), ...content });
     showTags();
   } catch (error) {
-    showStatus(`The file cannot be used: ${error.message}`, true);
+    showStatus(gettext("The file cannot be used: {problem}", { problem: error.message }), true);
   }
 }
 
@@ -85,7 +86,7 @@ function showTags() {
   const counts = new Map();
   for (const tag of state.ranker.pack.posts.flatMap(({ tags }) => tags)) counts.set(tag, (counts.get(tag) ?? 0) + 1);
   const tags = [...counts].sort((a, b) => b[1] - a[1]).slice(0, SHOWN_TAGS).map(([tag]) => tag);
-  byId("tags").replaceChildren(element("legend", "", "Topics"), ...tags.map(tagRange));
+  byId("tags").replaceChildren(element("legend", "", gettext("Topics")), ...tags.map(tagRange));
 }
 
 function tagRange(tag) {
@@ -103,10 +104,14 @@ function rank() {
   const milliseconds = performance.now() - started;
   const movements = state.ranked && findMovements([...state.ranked.order], [...ranked.order]);
   state.ranked = ranked;
-  byId("time").textContent = `${milliseconds.toFixed(1)} ms`;
+  byId("time").textContent = `${formatNumber(milliseconds, 1)} ms`;
   const { likes, dislikes, tags } = state.profile;
   const moved = Object.values(tags).filter(Boolean).length;
-  byId("counts").textContent = `${count(likes.length, "interest")}, ${count(dislikes.length, "dislike")}, ${count(moved, "topic")}`;
+  byId("counts").textContent = [
+    ngettext("{n} interest", "{n} interests", likes.length),
+    ngettext("{n} dislike", "{n} dislikes", dislikes.length),
+    ngettext("{n} topic", "{n} topics", moved),
+  ].join(", ");
   showOrder(movements);
 }
 
@@ -123,8 +128,8 @@ function postCard(position, rankNumber, movement) {
   const { node, head, score } = state.cards.get(position);
   const { scores, parts, partNames } = state.ranked;
   const row = parts.subarray(position * partNames.length, (position + 1) * partNames.length);
-  const text = describeMovement(movement);
-  head.replaceChildren(element("span", "rank", `${rankNumber}`), ...(text ? [movementBadge(text)] : []), element("span", "score", scores[position].toFixed(3)));
+  const moved = describeMovement(movement);
+  head.replaceChildren(element("span", "rank", `${rankNumber}`), ...(moved ? [movementBadge(moved)] : []), element("span", "score", formatScore(scores[position])));
   score.replaceChildren(scoreBar(Object.fromEntries(partNames.map((name, i) => [name, row[i]]))));
   return node;
 }
@@ -135,8 +140,8 @@ function newCard(position) {
   title.dir = "auto";
   const head = element("div", "card-head");
   const score = element("div");
-  const buttons = [interestButton(position, "likes", "More like this"), interestButton(position, "dislikes", "Less like this")];
-  const byline = element("p", "byline", "by ", element("b", "author", post.author_id), ` · ${[post.kind, ...post.tags].join(" · ")}`);
+  const buttons = [interestButton(position, "likes", gettext("More like this")), interestButton(position, "dislikes", gettext("Less like this"))];
+  const byline = element("p", "byline", `${gettext("by")} `, element("b", "author", post.author_id), ` · ${[post.kind, ...post.tags].join(" · ")}`);
   const node = element("article", "card", head, title, byline, score, element("div", "buttons", ...buttons));
   node.dataset.post = post.id;
   return { node, head, score };
@@ -162,9 +167,9 @@ function interestButton(position, list, text) {
 // The facts
 
 function showPack({ size, posts, key_id, expires_at }) {
-  byId("pack-size").textContent = `${(size / 1000).toFixed(1)} KB, ${count(posts.length, "post")}`;
-  byId("signature").textContent = `valid, by key ${key_id.slice(0, 8)}…`;
-  byId("expires").textContent = new Date(expires_at).toLocaleTimeString();
+  byId("pack-size").textContent = `${formatNumber(size / 1000, 1)} KB, ${ngettext("{n} post", "{n} posts", posts.length)}`;
+  byId("signature").textContent = gettext("valid, by key {key}…", { key: key_id.slice(0, 8) });
+  byId("expires").textContent = new Date(expires_at).toLocaleTimeString(language);
 }
 
 function showStatus(text, isError = false) {
@@ -174,13 +179,13 @@ function showStatus(text, isError = false) {
 
 function startCounting() {
   Object.assign(state, { requests: 0, isCounting: true });
-  byId("requests").textContent = "nothing";
+  byId("requests").textContent = gettext("nothing");
 }
 
 new PerformanceObserver((list) => {
   if (!state.isCounting) return;
   state.requests += list.getEntries().length;
-  byId("requests").textContent = count(state.requests, "request");
+  byId("requests").textContent = ngettext("{n} request", "{n} requests", state.requests);
 }).observe({ type: "resource" });
 
 byId("file").addEventListener("change", ({ target }) => {

@@ -1,5 +1,6 @@
 // A score as a bar. Its parts are numbered and have patterns, so that they can be told apart without color.
 
+import { gettext } from "../access/text.js";
 import { element, formatName, formatSigned } from "./elements.js";
 
 const PATTERNS = 6;
@@ -20,6 +21,6 @@ export function scoreBar(parts) {
     legend.append(element("li", "", key, ` ${formatName(name)} ${formatSigned(value)}`));
   });
   bar.setAttribute("aria-hidden", "true"); // the legend has the same numbers
-  legend.setAttribute("aria-label", "Parts of the score");
+  legend.setAttribute("aria-label", gettext("Parts of the score"));
   return element("div", "score-parts", bar, legend);
 }
