@@ -10,7 +10,7 @@ TEMPLATES = sorted(path for path in ROOT.glob("*/**/templates/**/*.html") if ".v
 DRAWING = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 NUMERIC_ATTRIBUTE = re.compile(r'\b(?:value|min|max|step|width|height|style|data-\w+)="[^"]*\{\{ *([^}]*?) *\}\}')
 UNLOCALIZED = re.compile(r"\{% localize off %\}.*?\{% endlocalize %\}", re.DOTALL)
-TEXTS = {"code", "engine", "variant", "grafana_url"}
+TEXTS = {"call", "code", "engine", "variant", "grafana_url"}
 
 
 def find_localized_numbers(source):
