@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import UNKNOWN, Affinity, Candidates, Interests, Policy, Query
-from recommendations.pipeline.sources.exploration import NEWEST, OLDER, POOL_SIZE, Exploration
+from recommendations.pipeline.sources.exploration import Exploration
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import MAX_TOPICS, Topics
@@ -146,15 +146,6 @@ def test_posts_that_were_never_served_have_equal_chances():
     assert shares == pytest.approx(np.full(20, 1 / 20), abs=0.02)
 
 
-def test_the_newest_posts_and_some_of_the_others_are_considered_for_exploration():
-    catalogue = FakeCatalogue(positive_count=(0,) * 4_000, served_count=(0,) * 4_000)
-    query = replace(QUERY, policy=Policy(exploration_candidates=1_000))
-    first, second = (set(Exploration(catalogue)(replace(query, request_id=UUID(int=i)), ALL)) for i in (1, 2))
-    assert len(first) == len(second) == NEWEST + OLDER
-    assert set(range(1, NEWEST + 1)) <= first & second
-    assert len(first & second) < NEWEST + OLDER / 2
-
-
 @dataclass
 class FakeEngine:
     """An engine that returns the rows and cosines listed for each interest, and records its calls."""
@@ -235,7 +226,7 @@ def test_exploration_ranks_a_post_first_with_the_probability_of_its_rate(positiv
     assert first.count(2) / 3_000 == pytest.approx(chance, abs=0.03)
 
 
-def test_exploration_draws_among_the_newest_posts_that_were_served_to_few():
+def test_exploration_draws_among_the_newest_500_posts():
     calls = []
 
     class RecordingCatalogue(FakeCatalogue):
@@ -244,7 +235,7 @@ def test_exploration_draws_among_the_newest_posts_that_were_served_to_few():
             return super().exploration_posts(max_served, k, eligible)
 
     Exploration(RecordingCatalogue())(replace(QUERY, policy=Policy(exploration_max_served=70)), ALL)
-    assert calls == [(70, POOL_SIZE)]
+    assert calls == [(70, 500)]
 
 
 @dataclass

@@ -1,9 +1,4 @@
-"""
-Posts that were served to few members. Without this source, only popular posts would be served.
-
-Half of the posts that a request considers are the newest, so that new posts find their audience first. The others are
-drawn from a pool of older ones, so that the pages of different members explore different posts.
-"""
+"""New posts that were served to few members. Without this source, only popular posts would be served."""
 
 from __future__ import annotations
 
@@ -14,12 +9,8 @@ import numpy as np
 from recommendations.contracts import BoolArray, Int64Array, Origin, Query
 from recommendations.ports import Catalogue
 
-NEWEST = 250
-"""How many of the newest posts in exploration each request considers. Changes the answer."""
-OLDER = 250
-"""How many older posts each request considers. Changes the answer, and slightly the speed."""
-POOL_SIZE = 5_000
-"""How many of the newest posts in exploration the others are drawn from. Changes the answer."""
+POOL_SIZE = 500
+"""How many of the newest posts in exploration are drawn from. Changes the answer, and slightly the speed."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +33,5 @@ class Exploration:
             query.policy.exploration_max_served, POOL_SIZE, eligible
         )
         rng = np.random.default_rng(query.request_id.int)
-        if len(ids) > NEWEST + OLDER:
-            older = rng.choice(np.arange(NEWEST, len(ids)), OLDER, replace=False)
-            considered = np.concatenate([np.arange(NEWEST), older])
-            ids, positive_count, served_count = ids[considered], positive_count[considered], served_count[considered]
         rates = rng.beta(1 + positive_count, 1 + np.maximum(served_count - positive_count, 0))
         return ids[np.argsort(-rates, kind="stable")[: query.policy.exploration_candidates]]
