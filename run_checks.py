@@ -19,6 +19,9 @@ BIN = Path(sys.executable).parent
 PYTEST = ["-m", "pytest", "-q"]
 TWO_PROCESSES = ["-n", "2", "--dist", "worksteal"]
 COVERAGE = ["-m", "coverage"]
+# `loadfile` runs a file in one process only: each starts servers of its own. Without the option, the files with the
+# fewest tests would be started last, and these take longest.
+FILE_BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 SERVER_SUITES = ["journeys", "browser", "inputs", "attacks"]
 FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture"]
 
@@ -39,13 +42,9 @@ TESTS: list[Check] = [
         [*PYTEST, *TWO_PROCESSES, "tests/spec/test_sources.py", "tests/spec/test_filters.py", "tests/integration"],
         {"TEST_DATABASE": "postgresql"},
     ),
-    # Each file starts servers of its own: `loadfile` starts them in one process only. The tests often wait for them.
-    (
-        "inputs, attacks, browser and journeys",
-        [*PYTEST, "-n", "2", "--dist", "loadfile", *(f"tests/{suite}" for suite in SERVER_SUITES)],
-        {},
-    ),
-    ("faults", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/faults"], {}),
+    ("journeys, browser, inputs and attacks", [*PYTEST, *FILE_BY_FILE, *(f"tests/{s}" for s in SERVER_SUITES)], {}),
+    # The five minutes of the soak begin first, beside all others.
+    ("faults", [*PYTEST, *FILE_BY_FILE, "tests/faults/test_soak.py", "tests/faults"], {}),
 ]
 
 

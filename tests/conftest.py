@@ -6,6 +6,7 @@ TEST_DATABASE=postgresql runs the same tests on a PostgreSQL server that is star
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -92,6 +93,7 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 from flags import snapshot as flags  # noqa: E402
 from monitoring import extensions  # noqa: E402
 from monitoring.dependencies import reset_dependencies  # noqa: E402
+from monitoring.system_memory import freeze_garbage_collector  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
 from recommendations.stores import active_policies, resident_facts  # noqa: E402
 from recommendations.stores.redis_record_queue import BATCH_PREFIX, BATCHES_KEY, LEASE_PREFIX, WAITING_KEY  # noqa: E402
@@ -104,6 +106,12 @@ extensions.load_all()
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
     connection.settings_dict["TEST"]["NAME"] = str(FOLDER / "test.sqlite3")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what was imported, and run less often: that takes a tenth off the tests' time."""
+    freeze_garbage_collector()
+    gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)
