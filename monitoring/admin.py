@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import Field, Model, QuerySet
 from django.forms import ChoiceField, ModelForm
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -34,7 +35,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
 
-SECONDS, SIZE = rounded("seconds", 3), byte_size("bytes", "size")
+SECONDS, SIZE = rounded("seconds", 3), byte_size("bytes", gettext_lazy("size"))
 
 
 @admin.register(MaintenanceRun)
@@ -44,7 +45,7 @@ class MaintenanceRunAdmin(ReadOnlyAdmin):
     readonly_fields = (SECONDS, SIZE)
     list_filter = ("outcome", "name")
     search_fields = ("^name",)
-    search_help_text = "The first characters of the maintenance task's name"
+    search_help_text = gettext_lazy("The first characters of the maintenance task's name")
     date_hierarchy = "started_at"
 
 
@@ -117,11 +118,12 @@ class AlertAdmin(UnchangedRowAdmin):
         super().save_model(request, obj, form, change)
         self.acknowledge_all(Alert.objects.filter(pk=obj.pk), request)
 
-    @admin.action(description="Acknowledge: no further notices are sent", permissions=["change"])
+    @admin.action(description=gettext_lazy("Acknowledge: no further notices are sent"), permissions=["change"])
     def acknowledge(self, request: HttpRequest, alerts: QuerySet[Alert]) -> None:
         """Mark these alerts as acknowledged by the current user."""
         count = self.acknowledge_all(alerts, request)
-        self.message_user(request, f"{count} acknowledged.", messages.SUCCESS)
+        text = ngettext("{n} alert acknowledged.", "{n} alerts acknowledged.", count).format(n=count)
+        self.message_user(request, text, messages.SUCCESS)
 
     def acknowledge_all(self, alerts: QuerySet[Alert], request: HttpRequest) -> int:
         """Acknowledge those of *alerts* that are not acknowledged yet. Return their number."""

@@ -19,16 +19,17 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, connection
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 
 from monitoring.transactions import is_write_conflict, write_transaction
 from values.json_text import StrictDecoder
 from values.text import find_storage_problem
 
-CHANGED_MEANWHILE = (
+CHANGED_MEANWHILE = gettext_lazy(
     "This {name} was changed after you opened the page. Nothing was saved. Open the page again, and repeat your change."
 )
-WRITE_CONFLICT = "Others changed the same data at the same moment. Nothing was saved. Try again."
+WRITE_CONFLICT = gettext_lazy("Others changed the same data at the same moment. Nothing was saved. Try again.")
 
 
 def check_storable(value: object) -> None:

@@ -10,6 +10,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -20,6 +21,7 @@ from flags.differences import FieldDifference, find_differences
 from flags.models import FlagChange, PendingChange
 from flags.services import approve
 from flags.services.change import SUBJECT_HANDLERS
+from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
 
 
@@ -66,15 +68,14 @@ class FlagChangeAdmin(ReadOnlyAdmin):
         "guardrail_checks",
     )
 
-    @display(description="Changes")
+    @display(description=gettext_lazy("Changes"))
     def changed_fields(self, row: FlagChange) -> str:
         return difference_table(find_differences(row.before, row.after))
 
-    @display(description="Guardrail checks")
+    @display(description=gettext_lazy("Guardrail checks"))
     def guardrail_checks(self, row: FlagChange) -> str:
         lines = [
-            f"{check['guardrail']}: {check['value']} over {check['samples']} samples, {check['verdict']}"
-            for check in row.evidence
+            gettext("{guardrail}: {value} over {samples} samples, {verdict}").format(**check) for check in row.evidence
         ]
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
 
@@ -96,11 +97,13 @@ class PendingChangeAdmin(ReadOnlyAdmin):
     )
     actions_detail = ("approve", "reject")
 
-    @display(description="State", label={"pending": "warning", "approved": "success", "rejected": "danger"})
-    def state_label(self, row: PendingChange) -> str:
-        return row.state
+    @display(
+        description=gettext_lazy("State"), label={"pending": "warning", "approved": "success", "rejected": "danger"}
+    )
+    def state_label(self, row: PendingChange) -> StateLabel:
+        return StateLabel(row.state, row.get_state_display())
 
-    @display(description="Proposed changes")
+    @display(description=gettext_lazy("Proposed changes"))
     def changed_fields(self, row: PendingChange) -> str:
         handler = SUBJECT_HANDLERS[row.subject]  # type: ignore[index]
         subject = handler.model.objects.filter(key=row.key).first()
@@ -115,21 +118,31 @@ class PendingChangeAdmin(ReadOnlyAdmin):
         return redirect_from_dialog(reverse("admin:flags_pendingchange_changelist"))
 
     @action(
-        description="Approve",
+        description=gettext_lazy("Approve"),
         icon="check",
         variant=ActionVariant.PRIMARY,
         permissions=["view"],
-        dialog=action_dialog("Approve this change?", "The change is applied at once.", "Approve", BaseDialogForm),
+        dialog=action_dialog(
+            gettext_lazy("Approve this change?"),
+            gettext_lazy("The change is applied at once."),
+            gettext_lazy("Approve"),
+            BaseDialogForm,
+        ),
     )
     def approve(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Approve and apply the change."""
         return self.submit_decision(request, object_id, approve.approve, "Approved.")
 
     @action(
-        description="Reject",
+        description=gettext_lazy("Reject"),
         icon="close",
         permissions=["view"],
-        dialog=action_dialog("Reject this change?", "Nothing changes.", "Reject", BaseDialogForm),
+        dialog=action_dialog(
+            gettext_lazy("Reject this change?"),
+            gettext_lazy("Nothing changes."),
+            gettext_lazy("Reject"),
+            BaseDialogForm,
+        ),
     )
     def reject(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Reject the change."""
