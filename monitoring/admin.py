@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import Field, Model, QuerySet
 from django.forms import ChoiceField, ModelForm
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget
@@ -66,7 +67,8 @@ class AlertRuleAdmin(UnchangedRowAdmin):
         """Offer only registered gauges as a rule's metric."""
         if db_field.name == "metric":
             choices = [(name, name) for name in gauges.gauge_names()]
-            return ChoiceField(choices=choices, help_text=db_field.help_text, widget=UnfoldAdminSelectWidget)
+            label, help_text = capfirst(db_field.verbose_name), db_field.help_text
+            return ChoiceField(choices=choices, label=label, help_text=help_text, widget=UnfoldAdminSelectWidget)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.contrib import admin
 from django.db.models import Model
@@ -40,7 +40,9 @@ def with_count(text: str, count: int) -> str:
 def number_column(name: str, show: Callable[[Any], object], description: Text = "") -> Column:
     """Return a column that shows the field *name* by *show*, and sorts by it. An empty value stays empty."""
 
-    @admin.display(description=description or gettext_lazy(name.replace("_", " ")), ordering=name, empty_value="–")
+    text = cast(str, description or gettext_lazy(name.replace("_", " ")))
+
+    @admin.display(description=text, ordering=name, empty_value="–")
     def column(row: Model) -> object:
         value = getattr(row, name)
         return None if value is None else show(value)

@@ -19,6 +19,7 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, connection
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 
@@ -38,7 +39,18 @@ def check_storable(value: object) -> None:
         raise ValidationError(f"The value {problem}.", code="invalid")
 
 
-class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+class NamedFieldsForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """A form whose declared fields have the names of their columns, in the language of the page."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        columns = {column.name: column for column in self._meta.model._meta.concrete_fields}
+        for name, field in self.fields.items():
+            if field.label is None and name in columns:
+                field.label = capfirst(columns[name].verbose_name)
+
+
+class UnchangedRowForm(NamedFieldsForm):
     """A form that refuses to save a row that was changed after the form was opened."""
 
     opened_state = forms.CharField(widget=forms.HiddenInput, required=False)

@@ -2,9 +2,9 @@
 Collects the texts to translate into locale/, and compiles the translations: `make messages`.
 
 `locale/<language>/LC_MESSAGES/django.po` has the texts of Python modules, templates and models. Django reads its
-compiled form, `django.mo`. `djangojs.po` has those of JavaScript modules. Its compiled form is a JavaScript module, which
-`access/static/access/text.js` imports. The compiled files are committed: a deployment needs neither GNU gettext nor
-Babel, which is a package for development.
+compiled form, `django.mo`. `djangojs.po` has those of JavaScript modules. Its compiled form is a JavaScript module,
+which `access/static/access/text.js` imports. The compiled files are committed: a deployment needs neither GNU gettext
+nor Babel, which is a package for development.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def list_texts() -> Iterator[tuple[Path, str]]:
     with override(None):
         for model in list_models():
             path = Path(inspect.getfile(model))
-            texts = [model._meta.verbose_name, model._meta.verbose_name_plural]
+            texts: list[object] = [model._meta.verbose_name, model._meta.verbose_name_plural]
             for field in list_fields(model):
                 texts += [field.verbose_name, field.help_text, *(label for _, label in field.choices or ())]
             yield from ((path, str(text)) for text in texts if text)

@@ -11,7 +11,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.db.models import Model
-from django.forms import BaseFormSet, ModelForm
+from django.forms import BaseFormSet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -30,7 +30,7 @@ from flags.services.history import restore_change
 from flags.services.record import Actor
 from monitoring.admin_columns import Text
 from monitoring.clock import now
-from monitoring.row_forms import OpenedStateAdmin
+from monitoring.row_forms import NamedFieldsForm, OpenedStateAdmin
 
 WHY_LABEL = gettext_lazy("Why")
 WHY_HELP = gettext_lazy("The reason, saved with the change.")
@@ -55,7 +55,7 @@ def action_dialog(
     return ActionDialog(title=title, description=description, form_class=form, form_submit_text=submit)
 
 
-class RecordedForm(ModelForm):
+class RecordedForm(NamedFieldsForm):
     """A model form with a reason for the change."""
 
     why = forms.CharField(label=WHY_LABEL, help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)

@@ -46,7 +46,7 @@ from flags.models import (
 from flags.services import experiments
 from monitoring.admin_columns import StateLabel, grouped, percentage
 from monitoring.clock import now
-from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
+from monitoring.row_forms import NamedFieldsForm, UnchangedRowAdmin, UnchangedRowForm
 from values.json_text import StrictDecoder
 
 State = Experiment.State
@@ -93,7 +93,7 @@ class ExperimentForm(RecordedForm):
         fields = "__all__"
 
 
-class ExperimentVariantForm(forms.ModelForm):
+class ExperimentVariantForm(NamedFieldsForm):
     value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
     config = forms.JSONField(
         required=False,
@@ -470,7 +470,7 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
         "interval": gettext("{low} to {high}").format(low=lift("lift_low"), high=lift("lift_high"))
         if numbers["lift"] is not None
         else "–",
-        "chance_better": findings.percent(numbers["chance_better"]),
+        "chance_better": findings.percent(numbers["chance_better"] or 0.0),
         "verdict": VERDICT_LABELS[comparison.verdict],
     }
 

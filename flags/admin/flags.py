@@ -45,6 +45,7 @@ from flags.services.stale_flags import stale_reason
 from flags.written_values import parse_written
 from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
+from monitoring.row_forms import NamedFieldsForm
 from values.problems import InvalidValueError
 
 VALUE_FIELDS = ("on_value", "default_value", "off_value")
@@ -68,14 +69,14 @@ class FlagForm(RecordedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in VALUE_FIELDS:
-            self.fields[name].help_text = Flag._meta.get_field(name).help_text
+            self.fields[name].help_text = Flag._meta.get_field(name).help_text  # type: ignore[union-attr]
         if self.instance.pk:
             for name in VALUE_FIELDS:
                 self.initial[name] = format_form_value(self.instance.kind, getattr(self.instance, name))
             self.initial["tags"] = ", ".join(self.instance.tags)
 
 
-class FlagVariantForm(forms.ModelForm):
+class FlagVariantForm(NamedFieldsForm):
     value = forms.CharField(required=False, strip=False, widget=UnfoldAdminTextInputWidget)
 
     class Meta:
@@ -88,7 +89,7 @@ class FlagVariantForm(forms.ModelForm):
             self.initial["value"] = format_form_value(self.instance.flag.kind, self.instance.value)
 
 
-class PrerequisiteForm(forms.ModelForm):
+class PrerequisiteForm(NamedFieldsForm):
     value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
 
     class Meta:

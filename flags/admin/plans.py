@@ -30,6 +30,7 @@ from flags.models import ChangeSubject, Flag, Guardrail, RolloutPhase, RolloutPl
 from flags.services import rollouts
 from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
+from monitoring.row_forms import NamedFieldsForm
 
 STATE_COLORS = {
     "template": "info",
@@ -67,7 +68,7 @@ class CopyTemplateForm(WhyDialogForm):
         self.fields["flag"].widget.choices = list(keys)
 
 
-class GuardrailForm(forms.ModelForm):
+class GuardrailForm(NamedFieldsForm):
     gauge = forms.CharField(widget=UnfoldAdminSelectWidget)
 
     class Meta:

@@ -16,6 +16,7 @@ from flags.documents import UNIT_ID_FIELDS, Document
 from flags.models import ChangeSubject, Condition, Segment
 from flags.serializers import TEXT_OPERATORS
 from flags.written_values import parse_written, write_value
+from monitoring.row_forms import NamedFieldsForm
 from values.problems import InvalidValueError
 
 
@@ -40,14 +41,14 @@ class SegmentForm(RecordedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in UNIT_ID_FIELDS:
-            help_text = Segment._meta.get_field(name).help_text
+            help_text = Segment._meta.get_field(name).help_text  # type: ignore[union-attr]
             self.fields[name].help_text = gettext("{help} One id per line.").format(help=help_text)
         if self.instance.pk:
             for name in UNIT_ID_FIELDS:
                 self.initial[name] = "\n".join(getattr(self.instance, name))
 
 
-class ConditionForm(forms.ModelForm):
+class ConditionForm(NamedFieldsForm):
     values = forms.CharField(
         required=False,
         help_text=gettext_lazy(

@@ -140,7 +140,7 @@ def check_exposure(report: Report) -> Finding:
         )
     share = percent(total / report.reachable_units)
     text = gettext("{count} of about {reachable} units that can be exposed were ({share}).").format(
-        count=grouped(total), reachable=grouped(round(report.reachable_units)), share=share
+        count=grouped(total), reachable=grouped(round(report.reachable_units or 0)), share=share
     )
     return Finding(gettext("Exposure rate"), Tone.GOOD, text)
 
@@ -201,7 +201,7 @@ def time_left(report: Report) -> str:
     """Return when enough units will have been exposed."""
     if report.is_out_of_reach:
         text = gettext("The platform has too few members: {n} can be exposed. Choose a larger minimum effect.")
-        return with_count(text, round(report.reachable_units))
+        return with_count(text, round(report.reachable_units or 0))
     if report.days_left is None:
         return gettext("When that will be is not known yet.")
     days = max(1, round(report.days_left))
