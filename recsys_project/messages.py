@@ -30,6 +30,7 @@ from django.utils.translation.template import templatize
 
 from recommendations.contracts import Policy, name_setting
 from recsys_project.model_texts import list_texts
+from values.translation import translatable
 
 ROOT = Path(__file__).parents[1]
 APPS = ("recsys_project", "recommendations", "flags", "access", "monitoring", "values")
@@ -45,7 +46,63 @@ PYTHON_KEYWORDS: Mapping[str, Any] = {
     "pgettext_lazy": ((1, "c"), 2),
     "npgettext": ((1, "c"), 2, 3),
     "ranged_field": (4,),
+    "Attribute": (2,),
+    "register_gauge": (2,),
 }
+THEME_TEXTS = (
+    "Add row",
+    "Apply Filters",
+    "Dark",
+    "Date from",
+    "Date to",
+    "Expand row",
+    "From",
+    "General",
+    "Go back",
+    "Light",
+    "More actions",
+    "Next",
+    "Previous",
+    "Reset filters",
+    "Run",
+    "Select action",
+    "Select action to run",
+    "Select all rows",
+    "Select record",
+    "Select value",
+    "Submit",
+    "System",
+    "To",
+    "Type to search",
+)
+"""Texts of the admin's theme, which has no German. Django takes them from our catalogue."""
+THEME_TEXTS = (
+    translatable("Add row"),
+    translatable("Apply Filters"),
+    translatable("Dark"),
+    translatable("Date from"),
+    translatable("Date to"),
+    translatable("Expand row"),
+    translatable("From"),
+    translatable("General"),
+    translatable("Go back"),
+    translatable("Light"),
+    translatable("More actions"),
+    translatable("Next"),
+    translatable("Previous"),
+    translatable("Reset filters"),
+    translatable("Run"),
+    translatable("Select action"),
+    translatable("Select action to run"),
+    translatable("Select all rows"),
+    translatable("Select record"),
+    translatable("Select value"),
+    translatable("Submit"),
+    translatable("System"),
+    translatable("To"),
+    translatable("Type to search"),
+)
+"""Texts of the admin's theme, which has no German. Django takes them from this catalogue."""
 SCRIPT_KEYWORDS: Mapping[str, Any] = {"gettext": None, "ngettext": (1, 2)}
 DATE = datetime(2026, 1, 1, tzinfo=UTC)
 """In the header of compiled catalogues. A real date would change the file each time."""

@@ -1,6 +1,6 @@
 """
-The texts of models that the admin shows, in the language of the page: names of models and of their fields, help texts
-and the labels of choices.
+The texts of models that the admin shows, in the language of the page: names of apps, models and fields, help texts and
+the labels of choices.
 
 `Meta` cannot have translated names without a migration for each model: migrations store its options. Most names of
 fields are derived by Django and stand nowhere in the sources. So the texts are replaced in the processes that show
@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.apps import apps
 from django.contrib import admin
 from django.db import models
 from django.utils.translation import gettext_lazy, override
@@ -37,6 +38,9 @@ def list_fields(model: type[models.Model]) -> Iterator[models.Field]:  # type: i
 def list_texts() -> Iterator[tuple[Path, str]]:
     """Return the texts of the models in English, each with the file of its model."""
     with override(None):
+        for label in APPS:
+            config = apps.get_app_config(label)
+            yield Path(inspect.getfile(type(config))), str(config.verbose_name)
         for model in list_models():
             path = Path(inspect.getfile(model))
             texts: list[object] = [model._meta.verbose_name, model._meta.verbose_name_plural]
@@ -46,7 +50,10 @@ def list_texts() -> Iterator[tuple[Path, str]]:
 
 
 def translate_models() -> None:
-    """Replace the texts of the models by texts that are translated where they are shown."""
+    """Replace the texts of the apps and models by texts that are translated where they are shown."""
+    for label in APPS:
+        config = apps.get_app_config(label)
+        config.verbose_name = gettext_lazy(str(config.verbose_name))
     for model in list_models():
         meta = model._meta
         meta.verbose_name, meta.verbose_name_plural = (

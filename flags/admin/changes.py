@@ -19,6 +19,7 @@ from unfold.forms import BaseDialogForm
 from flags.admin.base import action_dialog, redirect_from_dialog, run_action
 from flags.differences import FieldDifference, find_differences
 from flags.models import FlagChange, PendingChange
+from flags.models.changes import name_action
 from flags.services import approve
 from flags.services.change import SUBJECT_HANDLERS
 from monitoring.admin_columns import StateLabel
@@ -52,14 +53,14 @@ def difference_table(rows: list[FieldDifference]) -> str:
 
 @admin.register(FlagChange)
 class FlagChangeAdmin(ReadOnlyAdmin):
-    list_display = ("changed_at", "subject", "key", "action", "actor_name", "why")
+    list_display = ("changed_at", "subject", "key", "action_words", "actor_name", "why")
     list_filter = ("subject", "action")
     search_fields = ("key", "why")
     date_hierarchy = "changed_at"
     fields = (
         "subject",
         "key",
-        "action",
+        "action_words",
         "changed_at",
         "actor_name",
         "approved_by",
@@ -67,6 +68,10 @@ class FlagChangeAdmin(ReadOnlyAdmin):
         "changed_fields",
         "guardrail_checks",
     )
+
+    @display(description=gettext_lazy("action"), ordering="action")
+    def action_words(self, row: FlagChange) -> str:
+        return name_action(row.action)
 
     @display(description=gettext_lazy("Changes"))
     def changed_fields(self, row: FlagChange) -> str:
@@ -82,11 +87,11 @@ class FlagChangeAdmin(ReadOnlyAdmin):
 
 @admin.register(PendingChange)
 class PendingChangeAdmin(ReadOnlyAdmin):
-    list_display = ("key", "action", "why", "requested_by", "requested_at", "state_label")
+    list_display = ("key", "action_words", "why", "requested_by", "requested_at", "state_label")
     list_filter = ("state",)
     fields = (
         "key",
-        "action",
+        "action_words",
         "why",
         "requested_by",
         "requested_at",
@@ -102,6 +107,10 @@ class PendingChangeAdmin(ReadOnlyAdmin):
     )
     def state_label(self, row: PendingChange) -> StateLabel:
         return StateLabel(row.state, row.get_state_display())
+
+    @display(description=gettext_lazy("action"), ordering="action")
+    def action_words(self, row: PendingChange) -> str:
+        return name_action(row.action)
 
     @display(description=gettext_lazy("Proposed changes"))
     def changed_fields(self, row: PendingChange) -> str:

@@ -252,7 +252,8 @@ class FlagAdmin(RecordedAdmin):
     def traffic(self, flag: Flag) -> str:
         share = flag.rollout_percentage if flag.is_enabled else 0
         return format_html(
-            '<div class="flex items-center gap-2"><meter class="traffic" min="0" max="100" value="{}"></meter>'
+            '<div class="flex items-center gap-2">'
+            '<meter class="traffic" aria-hidden="true" min="0" max="100" value="{}"></meter>'
             '<span class="whitespace-nowrap">{} %</span></div>',
             share,
             f"{flag.rollout_percentage:g}",

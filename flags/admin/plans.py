@@ -77,7 +77,9 @@ class GuardrailForm(NamedFieldsForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["gauge"].widget.choices = [(name, f"{name}: {text}") for name, text in describe_gauges().items()]
+        self.fields["gauge"].widget.choices = [
+            (name, f"{name}: {gettext(text)}") for name, text in describe_gauges().items()
+        ]
 
 
 class RolloutPhaseInline(RecordedInline):

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from math import sqrt
 
-from django.utils.formats import localize, number_format
+from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
 from flags.experiments.plots import MAX_SHOWN_LIFT, format_lift
@@ -49,7 +49,7 @@ def percent(share: float) -> str:
 
 def significant(value: float | None) -> str:
     """Return a number with four significant digits."""
-    return localize(float(f"{value:.4g}"))
+    return number_format(f"{value:.4g}")
 
 
 def summarize(report: Report) -> str:

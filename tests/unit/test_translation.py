@@ -7,7 +7,7 @@ import re
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.utils.translation import override
+from django.utils.translation import gettext, override
 
 from recsys_project import admin_pages, messages
 from recsys_project.model_texts import list_models, list_texts
@@ -135,3 +135,8 @@ def test_a_missing_translation_is_reported(monkeypatch, tmp_path, capsys):
     script = messages.compiled_path("de", "djangojs").read_text()
     assert "export const pluralIndex = (n) => Number((n != 1));" in script
     assert '"{n} day": [' in script
+
+
+def test_texts_of_the_theme_are_translated():
+    with override("de"):
+        assert [text for text in messages.THEME_TEXTS if gettext(text) == text and text != "System"] == []
