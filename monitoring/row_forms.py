@@ -40,13 +40,13 @@ def check_storable(value: object) -> None:
 
 
 class NamedFieldsForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """A form whose declared fields have the names of their columns, in the language of the page."""
+    """A form whose fields have the names of their columns in the language of the page, unless they declare another."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         columns = {column.name: column for column in self._meta.model._meta.concrete_fields}
         for name, field in self.fields.items():
-            if field.label is None and name in columns:
+            if name in columns and (field.label is None or name not in self.declared_fields):
                 field.label = capfirst(columns[name].verbose_name)
 
 

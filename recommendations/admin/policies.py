@@ -15,6 +15,7 @@ from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
@@ -88,7 +89,7 @@ class RankingPolicyAdmin(BaseAdmin):
         return html_table(
             (gettext("Setting"), gettext("Value"), gettext("What it does")),
             (
-                (label_setting(name), f"{values[name]:g}", gettext(known[name].metadata["range"].help))
+                (label_setting(name), number_format(f"{values[name]:g}"), gettext(known[name].metadata["range"].help))
                 for names in SETTING_GROUPS.values()
                 for name in names
             ),

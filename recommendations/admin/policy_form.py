@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.formats import number_format
 from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
@@ -72,7 +73,7 @@ def build_setting_field(setting: Field[float]) -> forms.Field:
     allowed: Range = setting.metadata["range"]
     default = float(setting.default)  # type: ignore[arg-type]  # every setting has a default
     label = lazy(label_setting, str)(setting.name)
-    help_text = lazy(describe_setting, str)(allowed.help, f"{allowed.low:g}", f"{allowed.high:g}", f"{default:g}")
+    help_text = lazy(describe_setting, str)(allowed, default)
     widget = UnfoldAdminTextInputWidget(attrs={"type": "number", "step": 1 if setting.type == "int" else "any"})
     if setting.type == "int":
         low, high = int(allowed.low), int(allowed.high)
@@ -82,10 +83,11 @@ def build_setting_field(setting: Field[float]) -> forms.Field:
     )
 
 
-def describe_setting(help_text: str, low: str, high: str, default: str) -> str:
+def describe_setting(allowed: Range, default: float) -> str:
     """Return the help text of a setting with its range and its default."""
     text = gettext("{help} From {low} to {high}; the default is {default}.")
-    return text.format(help=gettext(help_text), low=low, high=high, default=default)
+    low, high, usual = (number_format(f"{number:g}") for number in (allowed.low, allowed.high, default))
+    return text.format(help=gettext(allowed.help), low=low, high=high, default=usual)
 
 
 def label_setting(name: str) -> str:

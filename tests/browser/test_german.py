@@ -202,10 +202,6 @@ def test_the_admin_is_german(page, site, client):
         expect(page.locator("body")).to_contain_text(text)
         texts = page.evaluate(READ_TEXTS)
         english[path] = [text for text in texts if any(pattern.fullmatch(text) for pattern in WHOLE_ENGLISH)]
-        print("UNKNOWN", path, [t for t in texts if not is_german(t)])
-        page.screenshot(
-            path=f"/tmp/s24admin/{path.strip('/').replace('/', '-')}-{page.viewport_size['width']}.png", full_page=True
-        )
         assert_no_overflow(page)
         if part:  # the theme has faults of its own
             assert_accessible(page, part)
