@@ -178,6 +178,7 @@ def test_pages_of_staff_are_german(page, site, client):
         assert [text for text in texts if any(pattern.fullmatch(text) for pattern in WHOLE_ENGLISH)] == []
         assert_no_overflow(page)
         if path != "/admin/":  # tests/browser/test_admin_pages.py checks it: the theme has faults of its own
+            expect(page.get_by_role("button", name="English")).to_be_visible()
             assert_accessible(page)
 
 
@@ -220,3 +221,6 @@ def test_the_switch_changes_the_language_of_all_pages_until_it_changes_it_back(p
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", name="Sign in to recsys")).to_be_visible()
     expect(page.locator("html")).to_have_attribute("lang", "en")
+    page.goto("/main-parameters/")
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page.get_by_role("heading", name="Wie Feeds entstehen")).to_be_visible()
