@@ -12,6 +12,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminIntegerFieldWidget
@@ -20,11 +21,17 @@ from access import keys, staff_admin
 from access.errors import AccessError
 from access.models import ApiKey, UsageAlert
 from access.scopes import SCOPE_HELP, Scope
+from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
+from values.translation import translatable
 
 __all__ = ["ApiKeyAdmin", "UsageAlertAdmin", "staff_admin"]
-STATUS_COLORS = {"active": "success", "expired": "warning", "revoked": "danger"}
+STATUS_COLORS = {
+    translatable("active"): "success",
+    translatable("expired"): "warning",
+    translatable("revoked"): "danger",
+}
 
 
 class KeyForm(UnchangedRowForm):
@@ -33,7 +40,7 @@ class KeyForm(UnchangedRowForm):
     scopes = forms.MultipleChoiceField(
         choices=[(scope.value, f"{scope}: {SCOPE_HELP[scope]}") for scope in Scope],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="Select only the scopes that the key needs. A change takes effect within a second.",
+        help_text=gettext_lazy("Select only the scopes that the key needs. A change takes effect within a second."),
     )
 
     class Meta:
@@ -44,7 +51,7 @@ class KeyForm(UnchangedRowForm):
         """Return the expiry if it is in the future or unchanged."""
         expires_at = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at != self.instance.expires_at and expires_at <= now():
-            raise forms.ValidationError("A key cannot expire in the past. Revoke it to end it now.")
+            raise forms.ValidationError(gettext("A key cannot expire in the past. Revoke it to end it now."))
         return expires_at
 
 
@@ -56,8 +63,8 @@ class RotateForm(forms.Form):
         max_value=keys.MAX_OVERLAP.days * 24,
         initial=24,
         widget=UnfoldAdminIntegerFieldWidget,
-        label="Hours for which the current secret stays valid",
-        help_text="0: it becomes invalid at once. Until then both secrets work.",
+        label=gettext_lazy("Hours for which the current secret stays valid"),
+        help_text=gettext_lazy("0: it becomes invalid at once. Until then both secrets work."),
     )
 
 
@@ -66,7 +73,7 @@ class ApiKeyAdmin(UnchangedRowAdmin):
     form = KeyForm
     list_display = ("name", "prefix", "status", "scope_list", "last_used_at", "expires_at", "created_at")
     search_fields = ("name", "^prefix")
-    search_help_text = "Words of the name, or first characters of the prefix"
+    search_help_text = gettext_lazy("Words of the name, or first characters of the prefix")
     actions_detail = ("rotate", "revoke")
     warn_unsaved_form = True
 
@@ -81,12 +88,13 @@ class ApiKeyAdmin(UnchangedRowAdmin):
         # A key is revoked and not deleted, so that its alerts and its last use stay.
         return False
 
-    @display(description="Status", label=STATUS_COLORS)
-    def status(self, key: ApiKey) -> str:
-        """Return the status of the key: active, expired or revoked."""
-        return keys.key_status(key, now())
+    @display(description=gettext_lazy("Status"), label=STATUS_COLORS)
+    def status(self, key: ApiKey) -> StateLabel:
+        """Return the status of the key, and its word: active, expired or revoked."""
+        status = keys.key_status(key, now())
+        return StateLabel(status, gettext(status))
 
-    @admin.display(description="Scopes")
+    @admin.display(description=gettext_lazy("Scopes"))
     def scope_list(self, key: ApiKey) -> str:
         """Return the scopes, separated by commas."""
         return ", ".join(key.scopes)
@@ -106,7 +114,7 @@ class ApiKeyAdmin(UnchangedRowAdmin):
 
     def show_secret(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
         """Return the page with the secret. No session, message or browser cache stores it."""
-        response = self.render_page(request, key, "secret", {"title": "The key's secret", "secret": secret})
+        response = self.render_page(request, key, "secret", {"title": gettext("The key's secret"), "secret": secret})
         response["Cache-Control"] = "no-store"
         return response
 
@@ -123,7 +131,7 @@ class ApiKeyAdmin(UnchangedRowAdmin):
         """Return the URL of the key's change page."""
         return reverse("admin:access_apikey_change", args=[key.pk])
 
-    @action(description="Rotate", url_path="rotate", permissions=["change"], icon="autorenew")
+    @action(description=gettext_lazy("Rotate"), url_path="rotate", permissions=["change"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask how long the current secret stays valid, rotate the key and show the new secret."""
         key = get_object_or_404(ApiKey, pk=object_id)
@@ -137,21 +145,23 @@ class ApiKeyAdmin(UnchangedRowAdmin):
                 return HttpResponseRedirect(self.key_url(key))
             self.log_change(request, key, "Rotated.")
             return self.show_secret(request, key, secret)
-        message = "The key gets a new secret, which is displayed once."
-        context = {"title": "Rotate the key", "form": form, "message": message, "action": "Rotate"}
+        message = gettext("The key gets a new secret, which is displayed once.")
+        context = {"title": gettext("Rotate the key"), "form": form, "message": message, "action": gettext("Rotate")}
         return self.render_page(request, key, "confirm", context)
 
-    @action(description="Revoke", url_path="revoke", permissions=["change"], icon="block")
+    @action(description=gettext_lazy("Revoke"), url_path="revoke", permissions=["change"], icon="block")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for confirmation and revoke the key."""
         key = get_object_or_404(ApiKey, pk=object_id)
         if request.method == "POST":
             keys.revoke(prefix=key.prefix, now=now())
             self.log_change(request, key, "Revoked.")
-            self.message_user(request, f"{key} and every token it minted are revoked.", messages.SUCCESS)
+            self.message_user(
+                request, gettext("{key} and every token it minted are revoked.").format(key=key), messages.SUCCESS
+            )
             return HttpResponseRedirect(self.key_url(key))
-        message = "The key and every token it minted stop working within a second. This cannot be undone."
-        context = {"title": "Revoke the key", "message": message, "action": "Revoke"}
+        message = gettext("The key and every token it minted stop working within a second. This cannot be undone.")
+        context = {"title": gettext("Revoke the key"), "message": message, "action": gettext("Revoke")}
         return self.render_page(request, key, "confirm", context)
 
 
@@ -161,7 +171,7 @@ class UsageAlertAdmin(ModelAdmin):
     list_filter = ("kind", "is_reviewed")
     list_select_related = ("key",)
     search_fields = ("^caller",)
-    search_help_text = "First characters of the caller"
+    search_help_text = gettext_lazy("First characters of the caller")
     actions = ("mark_reviewed",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -173,7 +183,7 @@ class UsageAlertAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    @admin.display(description="Baseline", ordering="baseline")
+    @admin.display(description=gettext_lazy("Baseline"), ordering="baseline")
     def baseline_count(self, alert: UsageAlert) -> int:
         """Return the baseline without decimals."""
         return round(alert.baseline)
@@ -182,7 +192,9 @@ class UsageAlertAdmin(ModelAdmin):
         """Return whether the user may run the action. The pages themselves are read-only."""
         return request.user.has_perm("access.change_usagealert")
 
-    @admin.action(description="Mark as reviewed", permissions=["review"])
+    @admin.action(description=gettext_lazy("Mark as reviewed"), permissions=["review"])
     def mark_reviewed(self, request: HttpRequest, alerts: QuerySet[UsageAlert]) -> None:
         """Mark the selected alerts as reviewed."""
-        self.message_user(request, f"{alerts.update(is_reviewed=True)} marked as reviewed.", messages.SUCCESS)
+        count = alerts.update(is_reviewed=True)
+        text = ngettext("{n} alert marked as reviewed.", "{n} alerts marked as reviewed.", count).format(n=count)
+        self.message_user(request, text, messages.SUCCESS)

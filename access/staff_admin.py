@@ -14,6 +14,7 @@ from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
@@ -46,8 +47,8 @@ class UserAdmin(auth_admin.UserAdmin, UnchangedRowAdmin):  # type: ignore[type-a
     autocomplete_fields = ("groups",)
     fieldsets = (
         (None, {"fields": ("username", "password", "first_name", "last_name", "email")}),
-        ("Access", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        (gettext_lazy("Access"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (gettext_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"fields": ("username", "password1", "password2")}),)
     warn_unsaved_form = True
@@ -59,7 +60,7 @@ class UserAdmin(auth_admin.UserAdmin, UnchangedRowAdmin):  # type: ignore[type-a
         """Return the fieldsets. A new user has no stored row that another writer could change."""
         return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
 
-    @admin.display(description="Roles")
+    @admin.display(description=gettext_lazy("Roles"))
     def roles(self, user: User) -> str:
         """Return the names of the user's groups, separated by commas."""
         return ", ".join(group.name for group in user.groups.all())
@@ -81,7 +82,7 @@ class RoleAdmin(UnchangedRowAdmin):
         kwargs.setdefault("queryset", db_field.remote_field.model.objects.select_related("content_type"))
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
-    @admin.display(description="Permissions")
+    @admin.display(description=gettext_lazy("Permissions"))
     def permission_count(self, group: Group) -> int:
         """Return the number of permissions of the role."""
         return len(group.permissions.all())

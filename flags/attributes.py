@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from django.db import DatabaseError
+from django.utils.translation import gettext
 
 from monitoring.extensions import extensions_of
+from values.translation import translatable
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +24,10 @@ log = logging.getLogger(__name__)
 class AttributeType(StrEnum):
     """The type of an attribute's values, as the JSON of an evaluation context has it."""
 
-    TEXT = "text"
-    TEXTS = "list of texts"
-    NUMBER = "number"
-    BOOLEAN = "true or false"
+    TEXT = translatable("text")
+    TEXTS = translatable("list of texts")
+    NUMBER = translatable("number")
+    BOOLEAN = translatable("true or false")
 
     @property
     def is_text(self) -> bool:
@@ -63,9 +65,11 @@ def register_attributes(
 
 
 def describe_attributes() -> dict[str, str]:
-    """Return every registered attribute with its type and description."""
-    descriptions = {name: f"{row.type}; {row.description}" for name, row in registered_attributes().items()}
-    return {"id": "the unit's id"} | descriptions
+    """Return every registered attribute with its type and description, in the language of the page."""
+    descriptions = {
+        name: f"{gettext(row.type)}; {gettext(row.description)}" for name, row in registered_attributes().items()
+    }
+    return {"id": gettext("the unit's id")} | descriptions
 
 
 def registered_attributes() -> dict[str, Attribute]:

@@ -8,6 +8,8 @@ from django.contrib import admin, messages
 from django.db.models import Field, Model, QuerySet
 from django.forms import ChoiceField, ModelForm
 from django.http import HttpRequest
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -34,7 +36,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
 
-SECONDS, SIZE = rounded("seconds", 3), byte_size("bytes", "size")
+SECONDS, SIZE = rounded("seconds", 3), byte_size("bytes", gettext_lazy("size"))
 
 
 @admin.register(MaintenanceRun)
@@ -44,7 +46,7 @@ class MaintenanceRunAdmin(ReadOnlyAdmin):
     readonly_fields = (SECONDS, SIZE)
     list_filter = ("outcome", "name")
     search_fields = ("^name",)
-    search_help_text = "The first characters of the maintenance task's name"
+    search_help_text = gettext_lazy("The first characters of the maintenance task's name")
     date_hierarchy = "started_at"
 
 
@@ -65,7 +67,8 @@ class AlertRuleAdmin(UnchangedRowAdmin):
         """Offer only registered gauges as a rule's metric."""
         if db_field.name == "metric":
             choices = [(name, name) for name in gauges.gauge_names()]
-            return ChoiceField(choices=choices, help_text=db_field.help_text, widget=UnfoldAdminSelectWidget)
+            label, help_text = capfirst(db_field.verbose_name), db_field.help_text
+            return ChoiceField(choices=choices, label=label, help_text=help_text, widget=UnfoldAdminSelectWidget)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
@@ -117,11 +120,12 @@ class AlertAdmin(UnchangedRowAdmin):
         super().save_model(request, obj, form, change)
         self.acknowledge_all(Alert.objects.filter(pk=obj.pk), request)
 
-    @admin.action(description="Acknowledge: no further notices are sent", permissions=["change"])
+    @admin.action(description=gettext_lazy("Acknowledge: no further notices are sent"), permissions=["change"])
     def acknowledge(self, request: HttpRequest, alerts: QuerySet[Alert]) -> None:
         """Mark these alerts as acknowledged by the current user."""
         count = self.acknowledge_all(alerts, request)
-        self.message_user(request, f"{count} acknowledged.", messages.SUCCESS)
+        text = ngettext("{n} alert acknowledged.", "{n} alerts acknowledged.", count).format(n=count)
+        self.message_user(request, text, messages.SUCCESS)
 
     def acknowledge_all(self, alerts: QuerySet[Alert], request: HttpRequest) -> int:
         """Acknowledge those of *alerts* that are not acknowledged yet. Return their number."""

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from django.contrib import admin
 from django.db.models import Model
 from django.template.defaultfilters import filesizeformat
+from django.utils.formats import number_format
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 Column = Callable[[Any], Any]
+Text = str | Promise
+"""A text, or one that is translated where it is shown."""
 
 
-def number_column(name: str, show: Callable[[Any], object], description: str = "") -> Column:
+class StateLabel(NamedTuple):
+    """A state, by which the theme finds the color of a label, and its text in the language of the page."""
+
+    state: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def grouped(count: int) -> str:
+    """Return a count with the thousands separators of the page's language."""
+    return number_format(count, force_grouping=True)
+
+
+def with_count(text: str, count: int) -> str:
+    """Return a text with the count in place of `{n}`."""
+    return text.format(n=grouped(count))
+
+
+def number_column(name: str, show: Callable[[Any], object], description: Text = "") -> Column:
     """Return a column that shows the field *name* by *show*, and sorts by it. An empty value stays empty."""
 
-    @admin.display(description=description or name.replace("_", " "), ordering=name, empty_value="–")
+    text = cast(str, description or gettext_lazy(name.replace("_", " ")))
+
+    @admin.display(description=text, ordering=name, empty_value="–")
     def column(row: Model) -> object:
         value = getattr(row, name)
         return None if value is None else show(value)
@@ -24,21 +51,21 @@ def number_column(name: str, show: Callable[[Any], object], description: str = "
     return column
 
 
-def rounded(name: str, digits: int = 1, description: str = "") -> Column:
+def rounded(name: str, digits: int = 1, description: Text = "") -> Column:
     """Return a column with the number rounded to *digits* decimals."""
     return number_column(name, lambda value: round(value, digits), description)
 
 
-def percentage(name: str, description: str = "") -> Column:
+def percentage(name: str, description: Text = "") -> Column:
     """Return a column for a number that is stored in percent, such as 12.5."""
     return number_column(name, lambda value: f"{value:g} %", description)
 
 
-def fraction(name: str, description: str = "") -> Column:
+def fraction(name: str, description: Text = "") -> Column:
     """Return a column for a number that is stored as a fraction, such as 0.125, which it shows in percent."""
     return number_column(name, lambda value: f"{100 * value:.3g} %", description)
 
 
-def byte_size(name: str, description: str = "") -> Column:
+def byte_size(name: str, description: Text = "") -> Column:
     """Return a column for a number of bytes, in its largest unit."""
     return number_column(name, filesizeformat, description)

@@ -19,16 +19,18 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, connection
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 
 from monitoring.transactions import is_write_conflict, write_transaction
 from values.json_text import StrictDecoder
 from values.text import find_storage_problem
 
-CHANGED_MEANWHILE = (
+CHANGED_MEANWHILE = gettext_lazy(
     "This {name} was changed after you opened the page. Nothing was saved. Open the page again, and repeat your change."
 )
-WRITE_CONFLICT = "Others changed the same data at the same moment. Nothing was saved. Try again."
+WRITE_CONFLICT = gettext_lazy("Others changed the same data at the same moment. Nothing was saved. Try again.")
 
 
 def check_storable(value: object) -> None:
@@ -37,7 +39,18 @@ def check_storable(value: object) -> None:
         raise ValidationError(f"The value {problem}.", code="invalid")
 
 
-class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+class NamedFieldsForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """A form whose fields have the names of their columns in the language of the page, unless they declare another."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        columns = {column.name: column for column in self._meta.model._meta.concrete_fields}
+        for name, field in self.fields.items():
+            if name in columns and (field.label is None or name not in self.declared_fields):
+                field.label = capfirst(columns[name].verbose_name)
+
+
+class UnchangedRowForm(NamedFieldsForm):
     """A form that refuses to save a row that was changed after the form was opened."""
 
     opened_state = forms.CharField(widget=forms.HiddenInput, required=False)

@@ -186,6 +186,14 @@ class Range:
     """The value with which the setting has no effect. Stored versions without the setting get this value."""
 
 
+def name_setting(name: str) -> str:
+    """Return the name of a setting in words, with its unit, in English."""
+    words = name.replace("half_life", "half-life").replace("_", " ").capitalize()
+    if name.endswith("_hours"):
+        return f"{words.removesuffix(' hours')} (hours)"
+    return f"{words} (posts)" if name.endswith("_candidates") else words
+
+
 def ranged_field(default: float, low: float, high: float, help: str, *, neutral: float = 0) -> float:
     """
     Return a field of `Policy` whose values are from *low* to *high*.

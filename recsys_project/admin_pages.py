@@ -23,6 +23,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from access.models import ApiKey, UsageAlert
 from flags.models import Experiment, PendingChange, RolloutPlan
+from monitoring.admin_columns import with_count
 from monitoring.clock import now
 from monitoring.models import Alert
 from monitoring.views import may_read_metrics
@@ -72,11 +73,6 @@ def list_link(label: str, query: str = "") -> str:
 def age(moment: datetime, at: datetime) -> str:
     """Return how long ago *moment* was, in its largest unit."""
     return gettext("{time} ago").format(time=timesince(moment, at, depth=1))
-
-
-def with_count(text: str, count: int) -> str:
-    """Return a text with the count in place of `{n}`."""
-    return text.format(n=number_format(count, force_grouping=True))
 
 
 def newest_post(at: datetime) -> Iterable[StateLine]:

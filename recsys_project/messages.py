@@ -1,27 +1,36 @@
 """
 Collects the texts to translate into locale/, and compiles the translations: `make messages`.
 
-`locale/<language>/LC_MESSAGES/django.po` has the texts of Python modules and templates. Django reads its compiled form,
-`django.mo`. `djangojs.po` has those of JavaScript modules. Its compiled form is a JavaScript module, which
-`access/static/access/text.js` imports. The compiled files are committed: a deployment needs neither GNU gettext nor
-Babel, which is a package for development.
+`locale/<language>/LC_MESSAGES/django.po` has the texts of Python modules, templates and models. Django reads its
+compiled form, `django.mo`. `djangojs.po` has those of JavaScript modules. Its compiled form is a JavaScript module,
+which `access/static/access/text.js` imports. The compiled files are committed: a deployment needs neither GNU gettext
+nor Babel, which is a package for development.
 """
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import django
 import orjson
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from django.contrib import admin
 from django.utils.translation.template import templatize
+
+from recommendations.contracts import Policy, name_setting
+from recsys_project.model_texts import list_texts
+from values.translation import translatable
 
 ROOT = Path(__file__).parents[1]
 APPS = ("recsys_project", "recommendations", "flags", "access", "monitoring", "values")
@@ -36,7 +45,38 @@ PYTHON_KEYWORDS: Mapping[str, Any] = {
     "pgettext": ((1, "c"), 2),
     "pgettext_lazy": ((1, "c"), 2),
     "npgettext": ((1, "c"), 2, 3),
+    "ranged_field": (4,),
+    "Attribute": (2,),
+    "register_gauge": (2,),
 }
+THEME_TEXTS = (
+    translatable("Add row"),
+    translatable("Apply Filters"),
+    translatable("Dark"),
+    translatable("Date"),
+    translatable("Date from"),
+    translatable("Date to"),
+    translatable("Expand row"),
+    translatable("From"),
+    translatable("General"),
+    translatable("Go back"),
+    translatable("Light"),
+    translatable("More actions"),
+    translatable("Next"),
+    translatable("Previous"),
+    translatable("Reset filters"),
+    translatable("Run"),
+    translatable("Select action"),
+    translatable("Select action to run"),
+    translatable("Select all rows"),
+    translatable("Select record"),
+    translatable("Select value"),
+    translatable("Submit"),
+    translatable("System"),
+    translatable("To"),
+    translatable("Type to search"),
+)
+"""Texts of the admin's theme, which has no German. Django takes them from this catalogue."""
 SCRIPT_KEYWORDS: Mapping[str, Any] = {"gettext": None, "ngettext": (1, 2)}
 DATE = datetime(2026, 1, 1, tzinfo=UTC)
 """In the header of compiled catalogues. A real date would change the file each time."""
@@ -74,6 +114,13 @@ def extract_python() -> Iterator[tuple[str, Any, str | None]]:
         yield from extract_file(path, "python", source.encode(), PYTHON_KEYWORDS)
 
 
+def extract_models() -> Iterator[tuple[str, Any, str | None]]:
+    """Return file, message and context of the texts of models."""
+    for path, text in list_texts():
+        if path.is_relative_to(ROOT):
+            yield str(path.relative_to(ROOT)), text, None
+
+
 def extract_scripts() -> Iterator[tuple[str, Any, str | None]]:
     """Return file, message and context of the texts of JavaScript modules."""
     for path in list_files("static", ".js"):
@@ -89,7 +136,22 @@ def extract_file(
         yield str(path.relative_to(ROOT)), message, context
 
 
-DOMAINS = {"django": extract_python, "djangojs": extract_scripts}
+def extract_settings() -> Iterator[tuple[str, Any, str | None]]:
+    """Return file, message and context of the names of a policy's settings."""
+    path = Path(inspect.getfile(name_setting))
+    if path.is_relative_to(ROOT):
+        for setting in fields(Policy):
+            yield str(path.relative_to(ROOT)), name_setting(setting.name), None
+
+
+def extract_service() -> Iterator[tuple[str, Any, str | None]]:
+    """Return file, message and context of the texts that the service shows, without those of scripts."""
+    yield from extract_python()
+    yield from extract_models()
+    yield from extract_settings()
+
+
+DOMAINS = {"django": extract_service, "djangojs": extract_scripts}
 """By the name of the catalogue: what collects its texts."""
 
 
@@ -194,4 +256,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":  # pragma: no cover - a test calls main() on a folder of its own
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recsys_project.settings")
+    django.setup()
+    admin.autodiscover()
     sys.exit(main())

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 from monitoring import extensions
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
-from recsys_project import admin_pages, model_names
+from recsys_project import admin_pages, model_texts
 from recsys_project.schema_view import DocsScriptView, DocsView, SchemaView
 
 extensions.load_all()
@@ -18,7 +18,7 @@ admin.autodiscover()
 # `manage.py reset_second_factor` replaces a lost device, and the service uses no email address of staff.
 admin.site.unregister([Authenticator, EmailAddress])
 admin_pages.attach_sentences()
-model_names.translate_model_names()
+model_texts.translate_models()
 admin.site.index_title = gettext_lazy("Overview")
 
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.

@@ -11,10 +11,11 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.db.models import Model
-from django.forms import BaseFormSet, ModelForm
+from django.forms import BaseFormSet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext, gettext_lazy
 from unfold.admin import TabularInline
 from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
@@ -27,35 +28,37 @@ from flags.services.change import SUBJECT_HANDLERS, apply_change, row_state
 from flags.services.errors import FlagError, InvalidChangeError, error_lines
 from flags.services.history import restore_change
 from flags.services.record import Actor
+from monitoring.admin_columns import Text
 from monitoring.clock import now
-from monitoring.row_forms import OpenedStateAdmin
+from monitoring.row_forms import NamedFieldsForm, OpenedStateAdmin
 
-WHY_HELP = "The reason, saved with the change."
+WHY_LABEL = gettext_lazy("Why")
+WHY_HELP = gettext_lazy("The reason, saved with the change.")
 
 
 class WhyDialogForm(BaseDialogForm):
     """A dialog that asks for a reason before an action."""
 
-    why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextareaWidget({"rows": 2}))
+    why = forms.CharField(label=WHY_LABEL, help_text=WHY_HELP, widget=UnfoldAdminTextareaWidget({"rows": 2}))
 
 
 class WhyPageForm(forms.Form):
     """A page form that asks for a reason."""
 
-    why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextareaWidget({"rows": 2}))
+    why = forms.CharField(label=WHY_LABEL, help_text=WHY_HELP, widget=UnfoldAdminTextareaWidget({"rows": 2}))
 
 
 def action_dialog(
-    title: str, description: str, submit: str, form: type[BaseDialogForm] = WhyDialogForm
+    title: Text, description: Text, submit: Text, form: type[BaseDialogForm] = WhyDialogForm
 ) -> ActionDialog:
     """Return a confirmation dialog for an action."""
     return ActionDialog(title=title, description=description, form_class=form, form_submit_text=submit)
 
 
-class RecordedForm(ModelForm):
+class RecordedForm(NamedFieldsForm):
     """A model form with a reason for the change."""
 
-    why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
+    why = forms.CharField(label=WHY_LABEL, help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
     opened_state = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -173,9 +176,9 @@ class RecordedAdmin(OpenedStateAdmin):
     def message_user(self, request: HttpRequest, message: Any, *args: Any, **kwargs: Any) -> None:
         outcome = getattr(request, "flag_outcome", "other")
         if isinstance(outcome, PendingChange):
-            messages.warning(request, "A second person must approve this change. Nothing has changed yet.")
+            messages.warning(request, gettext("A second person must approve this change. Nothing has changed yet."))
         elif outcome is None:
-            messages.info(request, "Nothing changed: the values are the same as before.")
+            messages.info(request, gettext("Nothing changed: the values are the same as before."))
         else:
             super().message_user(request, message, *args, **kwargs)
 
@@ -196,7 +199,10 @@ class RecordedAdmin(OpenedStateAdmin):
             for row in changes[:100]
         ]
         may_restore = self.subject != ChangeSubject.PLAN and self.has_change_permission(request, obj)
-        context = self.page_context(request, obj, f"History of {obj.key}") | {"rows": rows, "may_restore": may_restore}
+        context = self.page_context(request, obj, gettext("History of {key}").format(key=obj.key)) | {
+            "rows": rows,
+            "may_restore": may_restore,
+        }
         return TemplateResponse(request, "flags/history.html", context)
 
     def restore_view(self, request: HttpRequest, object_id: str, change_id: int) -> HttpResponse:
@@ -212,13 +218,15 @@ class RecordedAdmin(OpenedStateAdmin):
             run_action(
                 request,
                 lambda: restore_change(change_id=change_id, actor=get_actor(request), why=why, now=now()),
-                "Restored.",
+                gettext("Restored."),
             )
             return HttpResponseRedirect(self.object_url(obj))
-        context = self.page_context(request, obj, f"Restore {obj.key}") | {
+        context = self.page_context(request, obj, gettext("Restore {key}").format(key=obj.key)) | {
             "form": form,
-            "submit_label": "Restore",
-            "intro": f"Restore {obj.key} to its state after the change of {change.changed_at:%Y-%m-%d %H:%M:%S} UTC.",
+            "submit_label": gettext("Restore"),
+            "intro": gettext("Restore {key} to its state after the change of {time} UTC.").format(
+                key=obj.key, time=f"{change.changed_at:%Y-%m-%d %H:%M:%S}"
+            ),
             "differences": find_differences(current, current | change.after),
         }
         return TemplateResponse(request, "flags/form.html", context)
@@ -271,9 +279,9 @@ def run_action(request: HttpRequest, action: Any, success_message: str) -> Any:
         messages.error(request, " ".join(error_lines(error.detail)))
         return None
     if isinstance(outcome, PendingChange) and outcome.state == PendingChange.State.PENDING:
-        messages.warning(request, "A second person must approve this change. Nothing has changed yet.")
+        messages.warning(request, gettext("A second person must approve this change. Nothing has changed yet."))
     elif outcome is None:
-        messages.info(request, "Nothing changed: the values are the same as before.")
+        messages.info(request, gettext("Nothing changed: the values are the same as before."))
     else:
         messages.success(request, success_message)
     return outcome

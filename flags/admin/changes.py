@@ -10,6 +10,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -18,8 +19,10 @@ from unfold.forms import BaseDialogForm
 from flags.admin.base import action_dialog, redirect_from_dialog, run_action
 from flags.differences import FieldDifference, find_differences
 from flags.models import FlagChange, PendingChange
+from flags.models.changes import name_action
 from flags.services import approve
 from flags.services.change import SUBJECT_HANDLERS
+from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
 
 
@@ -50,14 +53,14 @@ def difference_table(rows: list[FieldDifference]) -> str:
 
 @admin.register(FlagChange)
 class FlagChangeAdmin(ReadOnlyAdmin):
-    list_display = ("changed_at", "subject", "key", "action", "actor_name", "why")
+    list_display = ("changed_at", "subject", "key", "action_words", "actor_name", "why")
     list_filter = ("subject", "action")
     search_fields = ("key", "why")
     date_hierarchy = "changed_at"
     fields = (
         "subject",
         "key",
-        "action",
+        "action_words",
         "changed_at",
         "actor_name",
         "approved_by",
@@ -66,26 +69,29 @@ class FlagChangeAdmin(ReadOnlyAdmin):
         "guardrail_checks",
     )
 
-    @display(description="Changes")
+    @display(description=gettext_lazy("action"), ordering="action")
+    def action_words(self, row: FlagChange) -> str:
+        return name_action(row.action)
+
+    @display(description=gettext_lazy("Changes"))
     def changed_fields(self, row: FlagChange) -> str:
         return difference_table(find_differences(row.before, row.after))
 
-    @display(description="Guardrail checks")
+    @display(description=gettext_lazy("Guardrail checks"))
     def guardrail_checks(self, row: FlagChange) -> str:
         lines = [
-            f"{check['guardrail']}: {check['value']} over {check['samples']} samples, {check['verdict']}"
-            for check in row.evidence
+            gettext("{guardrail}: {value} over {samples} samples, {verdict}").format(**check) for check in row.evidence
         ]
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
 
 
 @admin.register(PendingChange)
 class PendingChangeAdmin(ReadOnlyAdmin):
-    list_display = ("key", "action", "why", "requested_by", "requested_at", "state_label")
+    list_display = ("key", "action_words", "why", "requested_by", "requested_at", "state_label")
     list_filter = ("state",)
     fields = (
         "key",
-        "action",
+        "action_words",
         "why",
         "requested_by",
         "requested_at",
@@ -96,11 +102,17 @@ class PendingChangeAdmin(ReadOnlyAdmin):
     )
     actions_detail = ("approve", "reject")
 
-    @display(description="State", label={"pending": "warning", "approved": "success", "rejected": "danger"})
-    def state_label(self, row: PendingChange) -> str:
-        return row.state
+    @display(
+        description=gettext_lazy("State"), label={"pending": "warning", "approved": "success", "rejected": "danger"}
+    )
+    def state_label(self, row: PendingChange) -> StateLabel:
+        return StateLabel(row.state, row.get_state_display())
 
-    @display(description="Proposed changes")
+    @display(description=gettext_lazy("action"), ordering="action")
+    def action_words(self, row: PendingChange) -> str:
+        return name_action(row.action)
+
+    @display(description=gettext_lazy("Proposed changes"))
     def changed_fields(self, row: PendingChange) -> str:
         handler = SUBJECT_HANDLERS[row.subject]  # type: ignore[index]
         subject = handler.model.objects.filter(key=row.key).first()
@@ -115,21 +127,31 @@ class PendingChangeAdmin(ReadOnlyAdmin):
         return redirect_from_dialog(reverse("admin:flags_pendingchange_changelist"))
 
     @action(
-        description="Approve",
+        description=gettext_lazy("Approve"),
         icon="check",
         variant=ActionVariant.PRIMARY,
         permissions=["view"],
-        dialog=action_dialog("Approve this change?", "The change is applied at once.", "Approve", BaseDialogForm),
+        dialog=action_dialog(
+            gettext_lazy("Approve this change?"),
+            gettext_lazy("The change is applied at once."),
+            gettext_lazy("Approve"),
+            BaseDialogForm,
+        ),
     )
     def approve(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Approve and apply the change."""
         return self.submit_decision(request, object_id, approve.approve, "Approved.")
 
     @action(
-        description="Reject",
+        description=gettext_lazy("Reject"),
         icon="close",
         permissions=["view"],
-        dialog=action_dialog("Reject this change?", "Nothing changes.", "Reject", BaseDialogForm),
+        dialog=action_dialog(
+            gettext_lazy("Reject this change?"),
+            gettext_lazy("Nothing changes."),
+            gettext_lazy("Reject"),
+            BaseDialogForm,
+        ),
     )
     def reject(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Reject the change."""

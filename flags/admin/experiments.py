@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext, gettext_lazy
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
@@ -43,9 +44,9 @@ from flags.models import (
     Metric,
 )
 from flags.services import experiments
-from monitoring.admin_columns import percentage
+from monitoring.admin_columns import StateLabel, grouped, percentage
 from monitoring.clock import now
-from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
+from monitoring.row_forms import NamedFieldsForm, UnchangedRowAdmin, UnchangedRowForm
 from values.json_text import StrictDecoder
 
 State = Experiment.State
@@ -61,20 +62,30 @@ PLAIN_FIELDS = (
     *("key", "hypothesis", "unit", "traffic_percentage", "slot_from", "slot_to", "is_sticky"),
     *("minimum_effect", "is_bandit", "bandit_floor"),
 )
-COLUMN_TITLES = ("Metric", "Variant", "Control", "Mean", "Lift", "Interval", "Chance better", "Verdict")
+COLUMN_TITLES = (
+    gettext_lazy("Metric"),
+    gettext_lazy("Variant"),
+    gettext_lazy("Control"),
+    gettext_lazy("Mean"),
+    gettext_lazy("Lift"),
+    gettext_lazy("Interval"),
+    gettext_lazy("Chance better"),
+    gettext_lazy("Verdict"),
+)
 SHOWN_CHANGES = 20
 """The newest entries of the record on the results page."""
 VERDICT_LABELS = {
-    "better": "better",
-    "worse": "worse",
-    "safe": "safe: no relevant harm",
-    "inconclusive": "inconclusive",
+    "better": gettext_lazy("better"),
+    "worse": gettext_lazy("worse"),
+    "safe": gettext_lazy("safe: no relevant harm"),
+    "inconclusive": gettext_lazy("inconclusive"),
 }
 
 
 class ExperimentForm(RecordedForm):
     hypothesis = forms.CharField(
-        widget=UnfoldAdminTextareaWidget({"rows": 3}), help_text="What you expect to change, for whom, and why."
+        widget=UnfoldAdminTextareaWidget({"rows": 3}),
+        help_text=gettext_lazy("What you expect to change, for whom, and why."),
     )
 
     class Meta:
@@ -82,14 +93,14 @@ class ExperimentForm(RecordedForm):
         fields = "__all__"
 
 
-class ExperimentVariantForm(forms.ModelForm):
+class ExperimentVariantForm(NamedFieldsForm):
     value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
     config = forms.JSONField(
         required=False,
         initial=dict,
         decoder=StrictDecoder,
         widget=UnfoldAdminTextareaWidget({"rows": 1}),
-        help_text="Settings as JSON.",
+        help_text=gettext_lazy("Settings as JSON."),
     )
 
     class Meta:
@@ -107,7 +118,7 @@ class ExperimentVariantInline(RecordedInline):
     form = ExperimentVariantForm
     fields = ("key", "weight", "is_control", "value", "config")
     ordering_field = None
-    verbose_name_plural = "Variants (weights are relative; exactly one variant is the control)"
+    verbose_name_plural = gettext_lazy("Variants (weights are relative; exactly one variant is the control)")
 
     def _can_change_parent(self, request: HttpRequest) -> bool:
         match = request.resolver_match
@@ -120,9 +131,10 @@ class WidenForm(WhyDialogForm):
     """Asks for the new traffic percentage."""
 
     traffic_percentage = forms.FloatField(
+        label=gettext_lazy("Traffic percentage"),
         min_value=0,
         max_value=100,
-        help_text="Above the current one. No member leaves.",
+        help_text=gettext_lazy("Above the current one. No member leaves."),
         widget=UnfoldAdminTextInputWidget,
     )
 
@@ -131,7 +143,9 @@ class NewPhaseForm(WhyDialogForm):
     """Asks for new weights."""
 
     weights = forms.CharField(
-        help_text="A weight for each variant, such as control=20, treatment=80.", widget=UnfoldAdminTextInputWidget
+        label=gettext_lazy("Weights"),
+        help_text=gettext_lazy("A weight for each variant, such as control=20, treatment=80."),
+        widget=UnfoldAdminTextInputWidget,
     )
 
     def clean_weights(self) -> dict[str, float]:
@@ -140,14 +154,17 @@ class NewPhaseForm(WhyDialogForm):
             pairs = (part.split("=") for part in self.cleaned_data["weights"].split(","))
             return {name.strip(): float(weight) for name, weight in pairs}
         except ValueError as error:
-            raise forms.ValidationError("Write the weights as control=20, treatment=80.") from error
+            raise forms.ValidationError(gettext("Write the weights as control=20, treatment=80.")) from error
 
 
 class FinishForm(WhyDialogForm):
     """Asks for the decision."""
 
     decision = forms.CharField(
-        required=False, help_text="Key of the winning variant; empty: no decision.", widget=UnfoldAdminTextInputWidget
+        label=gettext_lazy("Decision"),
+        required=False,
+        help_text=gettext_lazy("Key of the winning variant; empty: no decision."),
+        widget=UnfoldAdminTextInputWidget,
     )
 
 
@@ -163,10 +180,10 @@ class ExperimentAdmin(RecordedAdmin):
     fieldsets = (
         (None, {"fields": ("key", "flag", "hypothesis", "goal", "metrics", "minimum_effect")}),
         (
-            "Assignment",
+            gettext_lazy("Assignment"),
             {"fields": ("unit", "traffic_percentage", "is_sticky", "group", ("slot_from", "slot_to"), "holdout")},
         ),
-        ("Bandit", {"classes": ("collapse",), "fields": ("is_bandit", "bandit_floor")}),
+        (gettext_lazy("Bandit"), {"classes": ("collapse",), "fields": ("is_bandit", "bandit_floor")}),
         (None, {"fields": ("why",)}),
     )
     inlines = (ExperimentVariantInline,)
@@ -193,25 +210,25 @@ class ExperimentAdmin(RecordedAdmin):
             document["variants"] = [variant_document(row, flag) for row in rows["experimentvariant"]]
         return document
 
-    @display(description="State", label=STATE_COLORS)
-    def state_label(self, experiment: Experiment) -> str:
-        return experiment.get_state_display().lower()
+    @display(description=gettext_lazy("State"), label=STATE_COLORS)
+    def state_label(self, experiment: Experiment) -> StateLabel:
+        return StateLabel(experiment.state, experiment.get_state_display())
 
-    @display(description="Traffic")
+    @display(description=gettext_lazy("Traffic"))
     def traffic(self, experiment: Experiment) -> str:
         return f"{experiment.traffic_percentage:g} %"
 
-    @display(description="Variants")
+    @display(description=gettext_lazy("Variants"))
     def arms(self, experiment: Experiment) -> str:
         return ", ".join(f"{row.key} {row.weight:g}" for row in experiment.variants.all())
 
-    @display(description="Units")
+    @display(description=gettext_lazy("Units"))
     def units(self, experiment: Any) -> str:
-        return f"{experiment.exposure_count:,}"
+        return grouped(experiment.exposure_count)
 
-    @display(description="Results")
+    @display(description=gettext_lazy("Results"))
     def report_link(self, experiment: Experiment) -> Any:
-        return "" if experiment.state == State.DRAFT else link_html(self.report_url(experiment), "Report")
+        return "" if experiment.state == State.DRAFT else link_html(self.report_url(experiment), gettext("Report"))
 
     def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Allow the steps to flag releasers."""
@@ -241,7 +258,7 @@ class ExperimentAdmin(RecordedAdmin):
         )
         return redirect_from_dialog(self.object_url(row))
 
-    @action(description="Results", icon="monitoring", permissions=["view"])
+    @action(description=gettext_lazy("Results"), icon="monitoring", permissions=["view"])
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the report or download it as CSV or JSON. POST requests an analysis."""
         row = self.get_visible_object(request, object_id)
@@ -254,7 +271,9 @@ class ExperimentAdmin(RecordedAdmin):
         if request.GET.get("format") == "csv":
             name = f'attachment; filename="{row.key}.csv"'
             return HttpResponse(report.report_to_csv(results), "text/csv", headers={"Content-Disposition": name})
-        context = self.page_context(request, row, f"Results of {row.key}") | report_context(results)
+        context = self.page_context(request, row, gettext("Results of {key}").format(key=row.key)) | report_context(
+            results
+        )
         if request.user.has_perm("flags.view_flagchange"):
             changes = FlagChange.objects.filter(subject=self.subject, key=row.key).select_related("user", "approved_by")
             context["changes"] = changes[:SHOWN_CHANGES]
@@ -263,75 +282,100 @@ class ExperimentAdmin(RecordedAdmin):
         return TemplateResponse(request, "flags/report.html", context)
 
     @action(
-        description="Start",
+        description=gettext_lazy("Start"),
         icon="play_arrow",
         variant=ActionVariant.PRIMARY,
         permissions=["release"],
-        dialog=action_dialog("Start the experiment?", "The assignment is frozen from then on.", "Start"),
+        dialog=action_dialog(
+            gettext_lazy("Start the experiment?"),
+            gettext_lazy("The assignment is frozen from then on."),
+            gettext_lazy("Start"),
+        ),
     )
     def start(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Start the first phase."""
-        return self.run_step(request, form, object_id, experiments.start, "Started.")
+        return self.run_step(request, form, object_id, experiments.start, gettext("Started."))
 
     @action(
-        description="Pause",
+        description=gettext_lazy("Pause"),
         icon="pause",
         permissions=["release"],
-        dialog=action_dialog("Pause the experiment?", "All members follow the flag until it is resumed.", "Pause"),
+        dialog=action_dialog(
+            gettext_lazy("Pause the experiment?"),
+            gettext_lazy("All members follow the flag until it is resumed."),
+            gettext_lazy("Pause"),
+        ),
     )
     def pause(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Pause the experiment."""
-        return self.run_step(request, form, object_id, experiments.pause, "Paused.")
+        return self.run_step(request, form, object_id, experiments.pause, gettext("Paused."))
 
     @action(
-        description="Resume",
+        description=gettext_lazy("Resume"),
         icon="resume",
         permissions=["release"],
-        dialog=action_dialog("Resume the experiment?", "The same members get the same variants.", "Resume"),
+        dialog=action_dialog(
+            gettext_lazy("Resume the experiment?"),
+            gettext_lazy("The same members get the same variants."),
+            gettext_lazy("Resume"),
+        ),
     )
     def resume(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Resume the experiment."""
-        return self.run_step(request, form, object_id, experiments.resume, "Resumed.")
+        return self.run_step(request, form, object_id, experiments.resume, gettext("Resumed."))
 
     @action(
-        description="Widen",
+        description=gettext_lazy("Widen"),
         icon="open_in_full",
         permissions=["release"],
         dialog=action_dialog(
-            "Raise the traffic percentage?", "Members in the experiment keep their variants.", "Widen", WidenForm
+            gettext_lazy("Raise the traffic percentage?"),
+            gettext_lazy("Members in the experiment keep their variants."),
+            gettext_lazy("Widen"),
+            WidenForm,
         ),
     )
     def widen(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Raise the traffic percentage."""
         percentage = form.cleaned_data["traffic_percentage"]
-        return self.run_step(request, form, object_id, experiments.widen, "Widened.", traffic_percentage=percentage)
+        return self.run_step(
+            request, form, object_id, experiments.widen, gettext("Widened."), traffic_percentage=percentage
+        )
 
     @action(
-        description="New phase",
+        description=gettext_lazy("New phase"),
         icon="restart_alt",
         permissions=["release"],
         dialog=action_dialog(
-            "Begin a phase with other weights?", "Results restart with the new phase.", "Begin", NewPhaseForm
+            gettext_lazy("Begin a phase with other weights?"),
+            gettext_lazy("Results restart with the new phase."),
+            gettext_lazy("Begin"),
+            NewPhaseForm,
         ),
     )
     def begin_phase(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Begin a phase with new weights."""
         weights = form.cleaned_data["weights"]
-        return self.run_step(request, form, object_id, experiments.begin_phase, "A new phase began.", weights=weights)
+        return self.run_step(
+            request, form, object_id, experiments.begin_phase, gettext("A new phase began."), weights=weights
+        )
 
     @action(
-        description="Finish",
+        description=gettext_lazy("Finish"),
         icon="flag",
         variant=ActionVariant.DANGER,
         permissions=["release"],
         dialog=action_dialog(
-            "Finish the experiment?", "All members then follow the flag. Change the flag next.", "Finish", FinishForm
+            gettext_lazy("Finish the experiment?"),
+            gettext_lazy("All members then follow the flag. Change the flag next."),
+            gettext_lazy("Finish"),
+            FinishForm,
         ),
     )
     def finish(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Finish the experiment with a decision."""
         decision = form.cleaned_data["decision"].strip()
-        return self.run_step(request, form, object_id, experiments.finish, "Finished.", decision=decision)
+        return self.run_step(request, form, object_id, experiments.finish, gettext("Finished."), decision=decision)
 
     def report_url(self, experiment: Experiment) -> str:
         """Return the URL of the report."""
@@ -367,8 +411,11 @@ def report_context(experiment_report: report.Report) -> dict[str, Any]:
     """Return the template context of the report."""
     all_units = [row for row in experiment_report.comparisons if not row.slice_label]
     groups = [
-        ("All units", all_units),
-        *((f"By {name}", rows) for name, rows in group_by_slice(experiment_report.comparisons).items()),
+        (gettext("All units"), all_units),
+        *(
+            (gettext("By {name}").format(name=name), rows)
+            for name, rows in group_by_slice(experiment_report.comparisons).items()
+        ),
     ]
     return {
         "report": experiment_report,
@@ -376,18 +423,19 @@ def report_context(experiment_report: report.Report) -> dict[str, Any]:
         "health": findings.check_health(experiment_report),
         "power": findings.estimate_power(experiment_report),
         "guardrails": findings.check_guardrails(experiment_report.comparisons),
-        "minimum_effect": f"{experiment_report.minimum_effect:.1%}",
-        "odds": f"{1 / max(experiment_report.sample_ratio_p, 1e-9):,.0f}",
+        "minimum_effect": findings.percent(experiment_report.minimum_effect),
+        "state_label": gettext(experiment_report.state),
+        "odds": grouped(round(1 / max(experiment_report.sample_ratio_p, 1e-9))),
         "column_titles": COLUMN_TITLES,
         "comparison_tables": [
             (title, [format_comparison(row) for row in rows], plots.build_forest_plot(rows)) for title, rows in groups
         ],
         "plots": [
             (
-                "Cumulative lift of the goal with its band, by analysis",
+                gettext("Cumulative lift of the goal with its band, by analysis"),
                 plots.build_lift_plot(experiment_report.lift_history),
             ),
-            ("Exposed units", plots.build_units_plot(experiment_report.daily_units)),
+            (gettext("Exposed units"), plots.build_units_plot(experiment_report.daily_units)),
         ],
     }
 
@@ -405,7 +453,7 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
     """Return the display texts of a comparison."""
     numbers = comparison.numbers
 
-    def percent(name: str) -> str:
+    def lift(name: str) -> str:
         value = numbers[name]
         return "–" if value is None else plots.format_lift(value)
 
@@ -416,11 +464,13 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
         "is_guardrail": comparison.is_guardrail,
         "slice_label": comparison.slice_label.partition("=")[2],
         "variant": comparison.variant,
-        "control": f"{numbers['control_mean']:.4g}",
-        "mean": f"{numbers['mean']:.4g}",
-        "lift": percent("lift"),
-        "interval": f"{percent('lift_low')} to {percent('lift_high')}" if numbers["lift"] is not None else "–",
-        "chance_better": f"{numbers['chance_better']:.1%}",
+        "control": findings.significant(numbers["control_mean"]),
+        "mean": findings.significant(numbers["mean"]),
+        "lift": lift("lift"),
+        "interval": gettext("{low} to {high}").format(low=lift("lift_low"), high=lift("lift_high"))
+        if numbers["lift"] is not None
+        else "–",
+        "chance_better": findings.percent(numbers["chance_better"] or 0.0),
         "verdict": VERDICT_LABELS[comparison.verdict],
     }
 
@@ -429,10 +479,12 @@ class MetricForm(UnchangedRowForm):
     """A metric form with kinds of events as comma-separated text."""
 
     numerator = forms.CharField(
-        help_text="Kinds of events to count, such as like, share.", widget=UnfoldAdminTextInputWidget
+        help_text=gettext_lazy("Kinds of events to count, such as like, share."), widget=UnfoldAdminTextInputWidget
     )
     denominator = forms.CharField(
-        required=False, help_text="For a ratio: kinds of events in the denominator.", widget=UnfoldAdminTextInputWidget
+        required=False,
+        help_text=gettext_lazy("For a ratio: kinds of events in the denominator."),
+        widget=UnfoldAdminTextInputWidget,
     )
     source = forms.CharField(widget=UnfoldAdminSelectWidget)
 

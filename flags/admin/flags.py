@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import (
@@ -23,6 +24,7 @@ from unfold.widgets import (
 from flags import attributes, payload
 from flags.admin.base import (
     WHY_HELP,
+    WHY_LABEL,
     RecordedAdmin,
     RecordedForm,
     RecordedInline,
@@ -41,11 +43,12 @@ from flags.services.explain import explain
 from flags.services.kill import kill_flag
 from flags.services.stale_flags import stale_reason
 from flags.written_values import parse_written
+from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
+from monitoring.row_forms import NamedFieldsForm
 from values.problems import InvalidValueError
 
 VALUE_FIELDS = ("on_value", "default_value", "off_value")
-HELP_TEXTS = {field.name: field.help_text for field in Flag._meta.fields}
 STATE_COLORS = {"on": "success", "off": "danger", "scheduled": "info", "archived": "warning"}
 
 
@@ -54,7 +57,9 @@ class FlagForm(RecordedForm):
     default_value = forms.CharField(required=False, strip=False, initial="false", widget=UnfoldAdminTextInputWidget)
     off_value = forms.CharField(required=False, strip=False, initial="false", widget=UnfoldAdminTextInputWidget)
     tags = forms.CharField(
-        required=False, help_text="Tags for finding flags, separated by commas.", widget=UnfoldAdminTextInputWidget
+        required=False,
+        help_text=gettext_lazy("Tags for finding flags, separated by commas."),
+        widget=UnfoldAdminTextInputWidget,
     )
 
     class Meta:
@@ -64,14 +69,14 @@ class FlagForm(RecordedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in VALUE_FIELDS:
-            self.fields[name].help_text = HELP_TEXTS[name]
+            self.fields[name].help_text = Flag._meta.get_field(name).help_text  # type: ignore[union-attr]
         if self.instance.pk:
             for name in VALUE_FIELDS:
                 self.initial[name] = format_form_value(self.instance.kind, getattr(self.instance, name))
             self.initial["tags"] = ", ".join(self.instance.tags)
 
 
-class FlagVariantForm(forms.ModelForm):
+class FlagVariantForm(NamedFieldsForm):
     value = forms.CharField(required=False, strip=False, widget=UnfoldAdminTextInputWidget)
 
     class Meta:
@@ -84,7 +89,7 @@ class FlagVariantForm(forms.ModelForm):
             self.initial["value"] = format_form_value(self.instance.flag.kind, self.instance.value)
 
 
-class PrerequisiteForm(forms.ModelForm):
+class PrerequisiteForm(NamedFieldsForm):
     value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
 
     class Meta:
@@ -101,13 +106,13 @@ class FlagVariantInline(RecordedInline):
     model = FlagVariant
     form = FlagVariantForm
     fields = ("name", "value", "weight", "position")
-    verbose_name_plural = "Variants (values, distributed by weight among the members who get the flag)"
+    verbose_name_plural = gettext_lazy("Variants (values, distributed by weight among the members who get the flag)")
 
 
 class RuleInline(RecordedInline):
     model = Rule
     fields = ("segment", "percentage", "serves", "note", "position")
-    verbose_name_plural = "Rules (evaluated in this order, before the rollout; the first match decides)"
+    verbose_name_plural = gettext_lazy("Rules (evaluated in this order, before the rollout; the first match decides)")
 
 
 class PrerequisiteInline(RecordedInline):
@@ -116,26 +121,26 @@ class PrerequisiteInline(RecordedInline):
     fk_name = "flag"
     fields = ("required_flag", "value")
     ordering_field = None
-    verbose_name_plural = "Prerequisites (other flags that must have the given value for the member)"
+    verbose_name_plural = gettext_lazy("Prerequisites (other flags that must have the given value for the member)")
 
 
 class ArchivedFilter(admin.SimpleListFilter):
-    title = "archived"
+    title = gettext_lazy("archived")
     parameter_name = "archived"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "archived flags")]
+        return [("yes", gettext("archived flags"))]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Flag]) -> QuerySet[Flag]:
         return rows.filter(is_archived=self.value() == "yes")
 
 
 class StaleFilter(admin.SimpleListFilter):
-    title = "stale"
+    title = gettext_lazy("stale")
     parameter_name = "stale"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "stale flags")]
+        return [("yes", gettext("stale flags"))]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Flag]) -> QuerySet[Flag]:
         if self.value() != "yes":
@@ -145,13 +150,19 @@ class StaleFilter(admin.SimpleListFilter):
 
 
 class PlaygroundForm(forms.Form):
-    flag = forms.CharField(widget=UnfoldAdminSelectWidget)
+    flag = forms.CharField(label=gettext_lazy("Flag"), widget=UnfoldAdminSelectWidget)
     unit_id = forms.CharField(
-        label="Member", max_length=128, help_text="The member's id.", widget=UnfoldAdminTextInputWidget
+        label=gettext_lazy("Member"),
+        max_length=128,
+        help_text=gettext_lazy("The member's id."),
+        widget=UnfoldAdminTextInputWidget,
     )
     assumed_attributes = forms.CharField(
+        label=gettext_lazy("Assumed attributes"),
         required=False,
-        help_text="Attributes to assume, one per line, such as region=DE. The others are looked up for the member.",
+        help_text=gettext_lazy(
+            "Attributes to assume, one per line, such as region=DE. The others are looked up for the member."
+        ),
         widget=UnfoldAdminTextareaWidget({"rows": 3}),
     )
 
@@ -166,7 +177,9 @@ class PlaygroundForm(forms.Form):
         for line in self.cleaned_data["assumed_attributes"].splitlines():
             name, sign, value = line.partition("=")
             if line.strip() and not sign:
-                raise forms.ValidationError(f"Write each line as name=value, not {line!r}.")
+                raise forms.ValidationError(
+                    gettext("Write each line as name=value, not {line}.").format(line=repr(line))
+                )
             if line.strip():
                 assumed[name.strip()] = parse_attribute(name.strip(), value)
         return assumed
@@ -185,16 +198,16 @@ def parse_attribute(name: str, text: str) -> object:
 class ImportForm(forms.Form):
     text = forms.CharField(
         label="YAML",
-        help_text="An export of flags. Objects that it does not contain stay as they are.",
+        help_text=gettext_lazy("An export of flags. Objects that it does not contain stay as they are."),
         widget=UnfoldAdminTextareaWidget({"rows": 16}),
     )
     dry_run = forms.BooleanField(
         required=False,
         initial=True,
-        label="Dry run (save nothing)",
+        label=gettext_lazy("Dry run (save nothing)"),
         widget=UnfoldBooleanSwitchWidget,
     )
-    why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
+    why = forms.CharField(label=WHY_LABEL, help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
 
 
 @admin.register(Flag)
@@ -207,9 +220,12 @@ class FlagAdmin(RecordedAdmin):
     inlines = (FlagVariantInline, RuleInline, PrerequisiteInline)
     fieldsets = (
         (None, {"fields": ("key", "description", ("is_enabled", "rollout_percentage"), "why")}),
-        ("Values", {"fields": ("kind", VALUE_FIELDS), "classes": ("tab",)}),
-        ("Schedule", {"fields": (("starts_at", "ends_at"),), "classes": ("tab",)}),
-        ("Housekeeping", {"fields": (("owner", "tags"), "expires_at", "needs_approval"), "classes": ("tab",)}),
+        (gettext_lazy("Values"), {"fields": ("kind", VALUE_FIELDS), "classes": ("tab",)}),
+        (gettext_lazy("Schedule"), {"fields": (("starts_at", "ends_at"),), "classes": ("tab",)}),
+        (
+            gettext_lazy("Housekeeping"),
+            {"fields": (("owner", "tags"), "expires_at", "needs_approval"), "classes": ("tab",)},
+        ),
     )
     actions_list = ("playground", "export_yaml", "import_yaml")
     actions_row = ("turn_off_row",)
@@ -218,34 +234,36 @@ class FlagAdmin(RecordedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flag]:
         return super().get_queryset(request).annotate(rule_total=Count("rules"))
 
-    @display(description="Flag", ordering="key", header=True)
+    @display(description=gettext_lazy("Flag"), ordering="key", header=True)
     def name(self, flag: Flag) -> list[str]:
         return [flag.key, flag.description]
 
-    @display(description="State", label=STATE_COLORS)
-    def state(self, flag: Flag) -> str:
+    @display(description=gettext_lazy("State"), label=STATE_COLORS)
+    def state(self, flag: Flag) -> StateLabel:
         if flag.is_archived:
-            return "archived"
-        is_scheduled_on = payload.is_in_schedule(flag, now())
-        return "off" if not flag.is_enabled else "on" if is_scheduled_on else "scheduled"
+            return StateLabel("archived", gettext("archived"))
+        if not flag.is_enabled:
+            return StateLabel("off", gettext("off"))
+        if payload.is_in_schedule(flag, now()):
+            return StateLabel("on", gettext("on"))
+        return StateLabel("scheduled", gettext("scheduled"))
 
-    @display(description="Traffic", ordering="rollout_percentage")
+    @display(description=gettext_lazy("Traffic"), ordering="rollout_percentage")
     def traffic(self, flag: Flag) -> str:
         share = flag.rollout_percentage if flag.is_enabled else 0
         return format_html(
-            '<div class="flex items-center gap-2"><span class="bg-base-200 dark:bg-base-700 rounded-default w-24" '
-            'style="height:.5rem;overflow:hidden;display:inline-block">'
-            '<span class="bg-primary-600" style="height:.5rem;display:block;width:{}%"></span></span>'
+            '<div class="flex items-center gap-2">'
+            '<meter class="traffic" aria-hidden="true" min="0" max="100" value="{}"></meter>'
             '<span class="whitespace-nowrap">{} %</span></div>',
             share,
             f"{flag.rollout_percentage:g}",
         )
 
-    @display(description="Rules")
+    @display(description=gettext_lazy("Rules"))
     def rule_count(self, flag: Any) -> str:
         return str(flag.rule_total or "")
 
-    @display(description="Advice")
+    @display(description=gettext_lazy("Advice"))
     def advice(self, flag: Flag) -> str:
         return stale_reason(flag, now())
 
@@ -283,12 +301,14 @@ class FlagAdmin(RecordedAdmin):
         return bool(request.user.has_perm("flags.change_flag") or request.user.has_perm("flags.release_flag"))
 
     @action(
-        description="Turn off",
+        description=gettext_lazy("Turn off"),
         icon="power_settings_new",
         variant=ActionVariant.DANGER,
         permissions=["turn_off"],
         dialog=action_dialog(
-            "Turn the flag off for all members?", "Every process applies the change within 2 seconds.", "Turn off now"
+            gettext_lazy("Turn the flag off for all members?"),
+            gettext_lazy("Every process applies the change within 2 seconds."),
+            gettext_lazy("Turn off now"),
         ),
     )
     def turn_off(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
@@ -298,16 +318,18 @@ class FlagAdmin(RecordedAdmin):
         run_action(
             request,
             lambda: kill_flag(key=flag.key, actor=get_actor(request), why=why, now=now()),
-            f"{flag.key} is off.",
+            gettext("{key} is off.").format(key=flag.key),
         )
         return redirect_from_dialog(self.object_url(flag))
 
     @action(
-        description="Turn off",
+        description=gettext_lazy("Turn off"),
         url_path="turn-off-row",
         permissions=["turn_off"],
         dialog=action_dialog(
-            "Turn the flag off for all members?", "Every process applies the change within 2 seconds.", "Turn off now"
+            gettext_lazy("Turn the flag off for all members?"),
+            gettext_lazy("Every process applies the change within 2 seconds."),
+            gettext_lazy("Turn off now"),
         ),
     )
     def turn_off_row(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
@@ -317,18 +339,18 @@ class FlagAdmin(RecordedAdmin):
         run_action(
             request,
             lambda: kill_flag(key=flag.key, actor=get_actor(request), why=why, now=now()),
-            f"{flag.key} is off.",
+            gettext("{key} is off.").format(key=flag.key),
         )
         return redirect_from_dialog(reverse("admin:flags_flag_changelist"))
 
     @action(
-        description="Archive",
+        description=gettext_lazy("Archive"),
         icon="archive",
         permissions=["change"],
         dialog=action_dialog(
-            "Archive the flag?",
-            "Code that still uses the flag gets its own default. The change history stays.",
-            "Archive",
+            gettext_lazy("Archive the flag?"),
+            gettext_lazy("Code that still uses the flag gets its own default. The change history stays."),
+            gettext_lazy("Archive"),
         ),
     )
     def archive(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
@@ -342,10 +364,10 @@ class FlagAdmin(RecordedAdmin):
                 key=flag.key, patch=patch, actor=get_actor(request), why=why, now=now(), action="archived"
             )
 
-        run_action(request, archive_flag, f"{flag.key} is archived.")
+        run_action(request, archive_flag, gettext("{key} is archived.").format(key=flag.key))
         return redirect_from_dialog(reverse("admin:flags_flag_changelist"))
 
-    @action(description="Playground", icon="science", permissions=["view"])
+    @action(description=gettext_lazy("Playground"), icon="science", permissions=["view"])
     def playground(self, request: HttpRequest) -> TemplateResponse:
         """Explain a flag's value for a member."""
         form = PlaygroundForm(request.GET if "unit_id" in request.GET else None)
@@ -361,11 +383,11 @@ class FlagAdmin(RecordedAdmin):
                 )
             except FlagError as error:
                 form.add_error("flag", str(error))
-        context = self.page_context(request, None, "Playground") | {
+        context = self.page_context(request, None, gettext("Playground")) | {
             "form": form,
             "method": "get",
-            "submit_label": "Explain",
-            "intro": "See which value a member gets from a flag, and why.",
+            "submit_label": gettext("Explain"),
+            "intro": gettext("See which value a member gets from a flag, and why."),
             "explanation": explanation,
             "value": format_form_value("", explanation.value) if explanation else "",
             "known_attributes": attributes.describe_attributes(),
@@ -376,13 +398,13 @@ class FlagAdmin(RecordedAdmin):
         """Allow the export to users who may see everything in it."""
         return bool(request.user.has_perms(["flags.view_flag", "flags.view_segment", "flags.view_rolloutplan"]))
 
-    @action(description="Export YAML", url_path="export-yaml", icon="download", permissions=["export"])
+    @action(description=gettext_lazy("Export YAML"), url_path="export-yaml", icon="download", permissions=["export"])
     def export_yaml(self, request: HttpRequest) -> HttpResponse:
         """Download all flags, segments and templates as YAML."""
         headers = {"Content-Disposition": 'attachment; filename="flags.yaml"'}
         return HttpResponse(transfer.export_yaml(), content_type="application/yaml", headers=headers)
 
-    @action(description="Import YAML", url_path="import-yaml", icon="upload", permissions=["change"])
+    @action(description=gettext_lazy("Import YAML"), url_path="import-yaml", icon="upload", permissions=["change"])
     def import_yaml(self, request: HttpRequest) -> HttpResponse:
         """Create or change the objects in a YAML text. A dry run only shows the outcomes."""
         form = ImportForm(request.POST or None)
@@ -395,12 +417,14 @@ class FlagAdmin(RecordedAdmin):
                 for line in error_lines(error.detail):
                     form.add_error("text", line)
             if outcomes and not options["dry_run"]:
-                self.message_user(request, f"Imported {len(outcomes)} documents.")
+                count = len(outcomes)
+                text = ngettext("Imported {n} document.", "Imported {n} documents.", count).format(n=count)
+                self.message_user(request, text)
                 return HttpResponseRedirect(reverse("admin:flags_flag_changelist"))
-        intro = "Import flags, segments and plan templates from a YAML export."
-        context = self.page_context(request, None, "Import YAML") | {
+        intro = gettext("Import flags, segments and plan templates from a YAML export.")
+        context = self.page_context(request, None, gettext("Import YAML")) | {
             "form": form,
-            "submit_label": "Import",
+            "submit_label": gettext("Import"),
             "intro": intro,
             "import_outcomes": outcomes,
         }

@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget
@@ -27,13 +28,17 @@ from flags.documents import Document
 from flags.gauges import describe_gauges
 from flags.models import ChangeSubject, Flag, Guardrail, RolloutPhase, RolloutPlan
 from flags.services import rollouts
+from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
+from monitoring.row_forms import NamedFieldsForm
 
 STATE_COLORS = {
     "template": "info",
     "running": "success",
     "paused": "warning",
-    "rolled back": "danger",
+    "rolled_back": "danger",
+    "draft": "info",
+    "finished": "info",
 }
 ACTIONS_BY_STATE = {
     "template": {"copy"},
@@ -55,7 +60,7 @@ class PlanForm(RecordedForm):
 class CopyTemplateForm(WhyDialogForm):
     """Asks for the flag of the copy."""
 
-    flag = forms.CharField(widget=UnfoldAdminSelectWidget)
+    flag = forms.CharField(label=gettext_lazy("Flag"), widget=UnfoldAdminSelectWidget)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,7 +68,7 @@ class CopyTemplateForm(WhyDialogForm):
         self.fields["flag"].widget.choices = list(keys)
 
 
-class GuardrailForm(forms.ModelForm):
+class GuardrailForm(NamedFieldsForm):
     gauge = forms.CharField(widget=UnfoldAdminSelectWidget)
 
     class Meta:
@@ -72,7 +77,9 @@ class GuardrailForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["gauge"].widget.choices = [(name, f"{name}: {text}") for name, text in describe_gauges().items()]
+        self.fields["gauge"].widget.choices = [
+            (name, f"{name}: {gettext(text)}") for name, text in describe_gauges().items()
+        ]
 
 
 class RolloutPhaseInline(RecordedInline):
@@ -106,15 +113,20 @@ class RolloutPlanAdmin(RecordedAdmin):
             "guardrails": [{name: row[name] for name in GUARDRAIL_FIELDS} for row in rows["guardrail"]],
         }
 
-    @display(description="State", label=STATE_COLORS)
-    def state_label(self, plan: RolloutPlan) -> str:
-        return "template" if plan.flag is None else plan.get_state_display()
+    @display(description=gettext_lazy("State"), label=STATE_COLORS)
+    def state_label(self, plan: RolloutPlan) -> StateLabel:
+        if plan.flag is None:
+            return StateLabel("template", gettext("template"))
+        return StateLabel(plan.state, plan.get_state_display())
 
-    @display(description="Phase")
+    @display(description=gettext_lazy("Phase"))
     def progress(self, plan: RolloutPlan) -> str:
         phases = list(plan.phases.all()) if plan.pk else []
         percentages = ", ".join(f"{row.percentage:g}" for row in phases)
-        return f"{plan.phase} of {len(phases)} ({percentages} %)" if plan.phase else f"{percentages} %"
+        if not plan.phase:
+            return f"{percentages} %"
+        text = gettext("{phase} of {count} ({percentages} %)")
+        return text.format(phase=plan.phase, count=len(phases), percentages=percentages)
 
     def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Allow the steps to flag releasers."""
@@ -137,65 +149,82 @@ class RolloutPlanAdmin(RecordedAdmin):
         return redirect_from_dialog(self.object_url(plan))
 
     @action(
-        description="Start",
+        description=gettext_lazy("Start"),
         icon="play_arrow",
         variant=ActionVariant.PRIMARY,
         permissions=["release"],
-        dialog=action_dialog("Start the rollout?", "The flag is turned on at the first phase's percentage.", "Start"),
+        dialog=action_dialog(
+            gettext_lazy("Start the rollout?"),
+            gettext_lazy("The flag is turned on at the first phase's percentage."),
+            gettext_lazy("Start"),
+        ),
     )
     def start(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Start the first phase."""
-        return self.run_step(request, form, object_id, rollouts.start, "Started.")
+        return self.run_step(request, form, object_id, rollouts.start, gettext("Started."))
 
     @action(
-        description="Pause",
+        description=gettext_lazy("Pause"),
         icon="pause",
         permissions=["release"],
-        dialog=action_dialog("Pause the rollout?", "The flag stays at its percentage.", "Pause"),
+        dialog=action_dialog(
+            gettext_lazy("Pause the rollout?"), gettext_lazy("The flag stays at its percentage."), gettext_lazy("Pause")
+        ),
     )
     def pause(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Pause the plan."""
-        return self.run_step(request, form, object_id, rollouts.pause, "Paused.")
+        return self.run_step(request, form, object_id, rollouts.pause, gettext("Paused."))
 
     @action(
-        description="Resume",
+        description=gettext_lazy("Resume"),
         icon="resume",
         permissions=["release"],
         dialog=action_dialog(
-            "Resume the rollout?", "The current phase restarts. A flag that is off is turned on.", "Resume"
+            gettext_lazy("Resume the rollout?"),
+            gettext_lazy("The current phase restarts. A flag that is off is turned on."),
+            gettext_lazy("Resume"),
         ),
     )
     def resume(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Resume the plan."""
-        return self.run_step(request, form, object_id, rollouts.resume, "Resumed.")
+        return self.run_step(request, form, object_id, rollouts.resume, gettext("Resumed."))
 
     @action(
-        description="Step back",
+        description=gettext_lazy("Step back"),
         icon="undo",
         permissions=["release"],
-        dialog=action_dialog("Step back to the previous phase?", "The time of that phase restarts.", "Step back"),
+        dialog=action_dialog(
+            gettext_lazy("Step back to the previous phase?"),
+            gettext_lazy("The time of that phase restarts."),
+            gettext_lazy("Step back"),
+        ),
     )
     def step_back(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Return to the previous phase."""
-        return self.run_step(request, form, object_id, rollouts.step_back, "Stepped back.")
+        return self.run_step(request, form, object_id, rollouts.step_back, gettext("Stepped back."))
 
     @action(
-        description="Stop",
+        description=gettext_lazy("Stop"),
         icon="stop",
         variant=ActionVariant.DANGER,
         permissions=["release"],
-        dialog=action_dialog("Stop the rollout?", "The flag stays at its percentage.", "Stop"),
+        dialog=action_dialog(
+            gettext_lazy("Stop the rollout?"), gettext_lazy("The flag stays at its percentage."), gettext_lazy("Stop")
+        ),
     )
     def stop(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Stop the plan."""
-        return self.run_step(request, form, object_id, rollouts.stop, "Stopped.")
+        return self.run_step(request, form, object_id, rollouts.stop, gettext("Stopped."))
 
     @action(
-        description="Copy for a flag",
+        description=gettext_lazy("Copy for a flag"),
         icon="content_copy",
         permissions=["release"],
         dialog=action_dialog(
-            "Copy this plan for a flag", "The copy is a draft. Start it when you are ready.", "Copy", CopyTemplateForm
+            gettext_lazy("Copy this plan for a flag"),
+            gettext_lazy("The copy is a draft. Start it when you are ready."),
+            gettext_lazy("Copy"),
+            CopyTemplateForm,
         ),
     )
     def copy(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
@@ -203,7 +232,7 @@ class RolloutPlanAdmin(RecordedAdmin):
         plan = self.get_visible_object(request, object_id)
         options = {"template": plan.key, "flag": form.cleaned_data["flag"], "why": form.cleaned_data["why"]}
         copied = run_action(
-            request, lambda: rollouts.copy_template(actor=get_actor(request), now=now(), **options), "Copied."
+            request, lambda: rollouts.copy_template(actor=get_actor(request), now=now(), **options), gettext("Copied.")
         )
         return redirect_from_dialog(
             self.object_url(copied) if copied else reverse("admin:flags_rolloutplan_changelist")

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.utils.translation import gettext, gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
@@ -15,9 +16,8 @@ from flags.documents import UNIT_ID_FIELDS, Document
 from flags.models import ChangeSubject, Condition, Segment
 from flags.serializers import TEXT_OPERATORS
 from flags.written_values import parse_written, write_value
+from monitoring.row_forms import NamedFieldsForm
 from values.problems import InvalidValueError
-
-HELP_TEXTS = {field.name: field.help_text for field in Segment._meta.fields}
 
 
 def compares_texts(attribute: str, operator: str) -> bool:
@@ -41,16 +41,19 @@ class SegmentForm(RecordedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in UNIT_ID_FIELDS:
-            self.fields[name].help_text = f"{HELP_TEXTS[name]} One id per line."
+            help_text = Segment._meta.get_field(name).help_text  # type: ignore[union-attr]
+            self.fields[name].help_text = gettext("{help} One id per line.").format(help=help_text)
         if self.instance.pk:
             for name in UNIT_ID_FIELDS:
                 self.initial[name] = "\n".join(getattr(self.instance, name))
 
 
-class ConditionForm(forms.ModelForm):
+class ConditionForm(NamedFieldsForm):
     values = forms.CharField(
         required=False,
-        help_text='One value per line: a text, a number, true or false. Quotes make a number a text: "276".',
+        help_text=gettext_lazy(
+            'One value per line: a text, a number, true or false. Quotes make a number a text: "276".'
+        ),
         widget=UnfoldAdminTextareaWidget({"rows": 2}),
     )
 
@@ -61,7 +64,9 @@ class ConditionForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         descriptions = "; ".join(f"{name}: {text}" for name, text in describe_attributes().items())
-        self.fields["attribute"].help_text = f"Available: {descriptions}. Clients may send others."
+        self.fields["attribute"].help_text = gettext("Available: {attributes}. Clients may send others.").format(
+            attributes=descriptions
+        )
         if self.instance.pk:
             is_text = compares_texts(self.instance.attribute, self.instance.operator)
             self.initial["values"] = "\n".join(write_value(value, is_text=is_text) for value in self.instance.values)
@@ -93,7 +98,7 @@ class SegmentAdmin(RecordedAdmin):
     fields = ("key", "description", "match", UNIT_ID_FIELDS, "why")
     inlines = (ConditionInline,)
 
-    @display(description="Used by")
+    @display(description=gettext_lazy("Used by"))
     def used_by(self, segment: Segment) -> str:
         return ", ".join(sorted({rule.flag.key for rule in segment.rules.select_related("flag")}))
 

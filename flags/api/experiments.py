@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
+from django.utils.translation import override
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -252,7 +254,9 @@ class ExperimentResultsView(BaseFlagView):
         results = report.build_report(experiments.find_experiment(key))
         if request.inputs.query["format"] == "csv":
             return HttpResponse(report.report_to_csv(results), "text/csv")
-        return Response(report.report_to_json(results) | {"sentence": findings.summarize(results)})
+        with override(settings.LANGUAGE_CODE):  # the API is in English
+            sentence = findings.summarize(results)
+        return Response(report.report_to_json(results) | {"sentence": sentence})
 
     @extend_schema(
         operation_id="analyze_experiment",

@@ -8,8 +8,13 @@ from datetime import date, timedelta
 from enum import StrEnum
 from math import sqrt
 
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
+
 from flags.experiments.plots import MAX_SHOWN_LIFT, format_lift
 from flags.experiments.report import ComparisonRow, Report
+from monitoring.admin_columns import grouped, with_count
+from values.translation import translatable
 
 LATE_LIMIT = 0.05
 """Above this share of late events, the figures of recent days are likely to change."""
@@ -18,9 +23,14 @@ LATE_LIMIT = 0.05
 class Tone(StrEnum):
     """Whether somebody should act. Each tone has a word, so that color is not needed to tell them apart."""
 
-    GOOD = "OK"
-    WATCH = "Watch"
-    BAD = "Problem"
+    GOOD = translatable("OK")
+    WATCH = translatable("Watch")
+    BAD = translatable("Problem")
+
+    @property
+    def label(self) -> str:
+        """Return the word in the language of the page."""
+        return gettext(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +44,61 @@ class Finding:
 
 def percent(share: float) -> str:
     """Return a fraction as a percentage with at most one decimal, such as "4 %" or "0.5 %"."""
-    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+    return number_format(f"{100 * share:.1f}".removesuffix(".0")) + " %"
+
+
+def significant(value: float | None) -> str:
+    """Return a number with four significant digits."""
+    return number_format(f"{value:.4g}")
 
 
 def summarize(report: Report) -> str:
     """Return what the latest analysis says about the goal, in one or two sentences."""
     if report.analyzed_at is None:
-        return "There is no result yet."
+        return gettext("There is no result yet.")
     if report.has_sample_ratio_mismatch:
-        return "These results must not be used: the units per variant do not match the weights."
+        return gettext("These results must not be used: the units per variant do not match the weights.")
     goals = [row for row in report.comparisons if row.is_goal and not row.slice_label]
     if not goals:
-        return "The goal has no result yet."
+        return gettext("The goal has no result yet.")
     harmed = [row for row in report.comparisons if row.is_guardrail and not row.slice_label and row.verdict == "worse"]
     leader = max(goals, key=lambda row: (row.verdict == "better", row.numbers["chance_better"] or 0.0))
     sentences = [describe_leader(leader)]
-    sentences += [f"{row.variant} makes the guardrail {row.metric} worse." for row in harmed]
+    sentences += [
+        gettext("{variant} makes the guardrail {metric} worse.").format(variant=row.variant, metric=row.metric)
+        for row in harmed
+    ]
     return " ".join(sentences)
 
 
 def describe_leader(row: ComparisonRow) -> str:
     """Return the sentence about a variant. A lift beyond `MAX_SHOWN_LIFT` is left out."""
     lift = row.numbers["lift"]
-    by = f" by {percent(abs(lift))}" if lift is not None and abs(lift) <= MAX_SHOWN_LIFT else ""
+    has_lift = lift is not None and abs(lift) <= MAX_SHOWN_LIFT
     if row.verdict in ("better", "worse"):
-        return f"{row.variant} is {row.verdict} than the control{by} on {row.metric}; this is conclusive."
-    if not row.numbers["difference"]:
-        return f"{row.variant} and the control are equal on {row.metric} so far; this is not yet conclusive."
-    is_ahead = (row.numbers["difference"] > 0) == row.higher_is_better
-    return f"{row.variant} is {'ahead' if is_ahead else 'behind'}{by} on {row.metric}; this is not yet conclusive."
+        outcome = row.verdict
+    elif not row.numbers["difference"]:
+        outcome, has_lift = "equal", False
+    else:
+        outcome = "ahead" if (row.numbers["difference"] > 0) == row.higher_is_better else "behind"
+    sentence = gettext(LEADER_SENTENCES[outcome, has_lift])
+    return sentence.format(variant=row.variant, metric=row.metric, lift=percent(abs(lift or 0.0)))
+
+
+LEADER_SENTENCES = {
+    ("better", True): translatable("{variant} is better than the control by {lift} on {metric}; this is conclusive."),
+    ("better", False): translatable("{variant} is better than the control on {metric}; this is conclusive."),
+    ("worse", True): translatable("{variant} is worse than the control by {lift} on {metric}; this is conclusive."),
+    ("worse", False): translatable("{variant} is worse than the control on {metric}; this is conclusive."),
+    ("ahead", True): translatable("{variant} is ahead by {lift} on {metric}; this is not yet conclusive."),
+    ("ahead", False): translatable("{variant} is ahead on {metric}; this is not yet conclusive."),
+    ("behind", True): translatable("{variant} is behind by {lift} on {metric}; this is not yet conclusive."),
+    ("behind", False): translatable("{variant} is behind on {metric}; this is not yet conclusive."),
+    ("equal", False): translatable(
+        "{variant} and the control are equal on {metric} so far; this is not yet conclusive."
+    ),
+}
+"""By how the leading variant compares with the control, and by whether the lift is known and shown."""
 
 
 def check_health(report: Report) -> list[Finding]:
@@ -75,26 +111,38 @@ def check_sample_ratio(report: Report) -> Finding:
     """Return whether the units per variant match the weights."""
     total = sum(report.units.values())
     counts = "; ".join(
-        f"{variant} {count:,} ({percent(count / total) if total else '–'}, "
-        f"expected {percent(report.expected_shares.get(variant, 0.0))})"
+        gettext("{variant} {count} ({share}, expected {expected})").format(
+            variant=variant,
+            count=grouped(count),
+            share=percent(count / total) if total else "–",
+            expected=percent(report.expected_shares.get(variant, 0.0)),
+        )
         for variant, count in report.units.items()
     )
     tone = Tone.BAD if report.has_sample_ratio_mismatch else Tone.GOOD
-    return Finding("Sample ratio", tone, f"{counts}. p {report.sample_ratio_p:.3f}.")
+    return Finding(gettext("Sample ratio"), tone, f"{counts}. p {number_format(report.sample_ratio_p, 3)}.")
 
 
 def check_exposure(report: Report) -> Finding:
     """Return how many of the units that can be exposed were exposed."""
     total = sum(report.units.values())
     if not total:
-        return Finding("Exposure rate", Tone.BAD, "No unit was exposed. Check that the feeds evaluate the flag.")
+        return Finding(
+            gettext("Exposure rate"), Tone.BAD, gettext("No unit was exposed. Check that the feeds evaluate the flag.")
+        )
     if not report.reachable_units:
-        return Finding("Exposure rate", Tone.GOOD, f"{total:,} units were exposed.")
+        return Finding(gettext("Exposure rate"), Tone.GOOD, with_count(gettext("{n} units were exposed."), total))
     if total >= report.reachable_units:
-        return Finding("Exposure rate", Tone.GOOD, f"{total:,} units were exposed, which is all that can be.")
+        return Finding(
+            gettext("Exposure rate"),
+            Tone.GOOD,
+            with_count(gettext("{n} units were exposed, which is all that can be."), total),
+        )
     share = percent(total / report.reachable_units)
-    text = f"{total:,} of about {report.reachable_units:,.0f} units that can be exposed were ({share})."
-    return Finding("Exposure rate", Tone.GOOD, text)
+    text = gettext("{count} of about {reachable} units that can be exposed were ({share}).").format(
+        count=grouped(total), reachable=grouped(round(report.reachable_units or 0)), share=share
+    )
+    return Finding(gettext("Exposure rate"), Tone.GOOD, text)
 
 
 def check_open_windows(report: Report) -> Finding:
@@ -105,18 +153,19 @@ def check_open_windows(report: Report) -> Finding:
         count for days in report.daily_units.values() for day, count in days.items() if date.fromisoformat(day) > first
     )
     share = recent / total if total else 0.0
-    text = f"{percent(share)} of the units were exposed within the {report.window_days} days of the goal's window."
-    tone = Tone.WATCH if share > 0.5 else Tone.GOOD
-    return Finding("Open windows", tone, f"{text} Their figures may still change.")
+    text = gettext(
+        "{share} of the units were exposed within the {days} days of the goal's window. Their figures may still change."
+    ).format(share=percent(share), days=report.window_days)
+    return Finding(gettext("Open windows"), Tone.WATCH if share > 0.5 else Tone.GOOD, text)
 
 
 def check_late_events(report: Report) -> Finding:
     """Return how many events arrive more than a day after they occurred."""
     if report.late_event_share is None:
-        return Finding("Late data", Tone.GOOD, "No event has arrived since the start.")
+        return Finding(gettext("Late data"), Tone.GOOD, gettext("No event has arrived since the start."))
     tone = Tone.WATCH if report.late_event_share > LATE_LIMIT else Tone.GOOD
-    share = percent(report.late_event_share)
-    return Finding("Late data", tone, f"{share} of the newest events arrived more than a day after they occurred.")
+    text = gettext("{share} of the newest events arrived more than a day after they occurred.")
+    return Finding(gettext("Late data"), tone, text.format(share=percent(report.late_event_share)))
 
 
 def estimate_power(report: Report) -> str:
@@ -128,33 +177,47 @@ def estimate_power(report: Report) -> str:
     """
     total = sum(report.units.values())
     if not report.needed_units or not total:
-        return "The power is not known yet: no unit was exposed, or the goal does not vary."
-    effect = percent(report.minimum_effect)
-    needed = f"{report.needed_units:,.0f} units are needed to detect a lift of {effect} with 80 % power"
+        return gettext("The power is not known yet: no unit was exposed, or the goal does not vary.")
+    text = gettext(
+        "{needed} units are needed to detect a lift of {effect} with 80 % power; {count} were exposed ({share}). "
+        "With these, a lift of about {detectable} or more is likely to be detected."
+    )
     if total >= report.needed_units:
-        return f"{needed}; {total:,} were exposed, which is enough."
-    detectable = percent(report.minimum_effect * sqrt(report.needed_units / total))
-    progress = f"{needed}; {total:,} were exposed ({percent(total / report.needed_units)})."
-    return f"{progress} With these, a lift of about {detectable} or more is likely to be detected. {time_left(report)}"
+        text = gettext(
+            "{needed} units are needed to detect a lift of {effect} with 80 % power; {count} were exposed, which is "
+            "enough."
+        )
+    sentence = text.format(
+        needed=grouped(round(report.needed_units)),
+        effect=percent(report.minimum_effect),
+        count=grouped(total),
+        share=percent(total / report.needed_units),
+        detectable=percent(report.minimum_effect * sqrt(report.needed_units / total)),
+    )
+    return sentence if total >= report.needed_units else f"{sentence} {time_left(report)}"
 
 
 def time_left(report: Report) -> str:
     """Return when enough units will have been exposed."""
     if report.is_out_of_reach:
-        return (
-            f"The platform has too few members: {report.reachable_units:,.0f} can be exposed. "
-            "Choose a larger minimum effect."
-        )
+        text = gettext("The platform has too few members: {n} can be exposed. Choose a larger minimum effect.")
+        return with_count(text, round(report.reachable_units or 0))
     if report.days_left is None:
-        return "When that will be is not known yet."
-    return f"At this week's pace that takes about {max(1, round(report.days_left))} more days."
+        return gettext("When that will be is not known yet.")
+    days = max(1, round(report.days_left))
+    text = ngettext(
+        "At this week's pace that takes about {n} more day.",
+        "At this week's pace that takes about {n} more days.",
+        days,
+    )
+    return with_count(text, days)
 
 
 GUARDRAIL_FINDINGS = {
-    "better": (Tone.GOOD, "improved"),
-    "safe": (Tone.GOOD, "safe: no relevant harm"),
-    "inconclusive": (Tone.WATCH, "not decided yet: harm beyond the tolerance is still possible"),
-    "worse": (Tone.BAD, "got worse"),
+    "better": (Tone.GOOD, translatable("improved")),
+    "safe": (Tone.GOOD, translatable("safe: no relevant harm")),
+    "inconclusive": (Tone.WATCH, translatable("not decided yet: harm beyond the tolerance is still possible")),
+    "worse": (Tone.BAD, translatable("got worse")),
 }
 
 
@@ -166,5 +229,5 @@ def check_guardrails(comparisons: Sequence[ComparisonRow]) -> list[Finding]:
             tone, text = GUARDRAIL_FINDINGS[row.verdict]
             lift = row.numbers["lift"]
             change = f" ({format_lift(lift)})" if lift is not None else ""
-            findings.append(Finding(f"{row.metric}, {row.variant}", tone, f"{text}{change}"))
+            findings.append(Finding(f"{row.metric}, {row.variant}", tone, f"{gettext(text)}{change}"))
     return findings

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.formats import number_format
+
 from flags.experiments.report import ComparisonRow, LiftPoint
 
 WIDTH = 640
@@ -68,7 +70,7 @@ def format_lift(lift: float) -> str:
     """Return a lift as a signed percentage. Beyond `MAX_SHOWN_LIFT` the control's mean is too small to relate to."""
     if abs(lift) > MAX_SHOWN_LIFT:
         return f"{'>' if lift > 0 else '<'} {'+' if lift > 0 else '-'}{MAX_SHOWN_LIFT:.0%}"
-    return f"{lift:+.1%}"
+    return number_format(f"{100 * lift:+.1f}") + "%"
 
 
 def lift_interval(comparison: ComparisonRow) -> tuple[float, float, float] | None:
@@ -152,5 +154,5 @@ def build_units_plot(daily_units: dict[str, dict[str, int]]) -> CurvePlot | None
         )
         for number, (variant, line) in enumerate(totals.items())
     ]
-    ticks = [(float(MARGIN_TOP), f"{top:,}"), (float(HEIGHT - MARGIN_BOTTOM), "0")]
+    ticks = [(float(MARGIN_TOP), number_format(top, force_grouping=True)), (float(HEIGHT - MARGIN_BOTTOM), "0")]
     return CurvePlot(curves, None, ticks, days[0], days[-1])

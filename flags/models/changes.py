@@ -2,10 +2,12 @@
 
 from django.contrib.auth import get_user_model
 from django.db import models
+from django.utils.translation import gettext
 
 from flags.models.append_only import AppendOnlyModel
 from flags.models.flags import Flag
 from flags.models.guarded import GuardedModel
+from values.translation import translatable
 
 
 class ChangeSubject(models.TextChoices):
@@ -13,6 +15,33 @@ class ChangeSubject(models.TextChoices):
     SEGMENT = "segment", "segment"
     PLAN = "plan", "rollout plan"
     EXPERIMENT = "experiment", "experiment"
+
+
+ACTIONS = (
+    translatable("created"),
+    translatable("changed"),
+    translatable("imported"),
+    translatable("restored"),
+    translatable("archived"),
+    translatable("killed"),
+    translatable("started"),
+    translatable("paused"),
+    translatable("resumed"),
+    translatable("widened"),
+    translatable("phase started"),
+    translatable("finished"),
+    translatable("stopped"),
+    translatable("stepped back"),
+    translatable("advanced"),
+    translatable("rolled out"),
+    translatable("rolled back"),
+)
+"""What changes are called in the history."""
+
+
+def name_action(action: str) -> str:
+    """Return the action in words, in the language of the page."""
+    return gettext(action.replace("_", " "))
 
 
 class FlagChange(AppendOnlyModel):
@@ -41,8 +70,8 @@ class FlagChange(AppendOnlyModel):
 
     @property
     def action_label(self) -> str:
-        """Return the action in words."""
-        return self.action.replace("_", " ")
+        """Return the action in words, in the language of the page."""
+        return name_action(self.action)
 
     @property
     def actor_name(self) -> str:

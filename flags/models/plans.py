@@ -89,4 +89,4 @@ class Guardrail(GuardedModel):
 
     def __str__(self) -> str:
         variant = f" of {self.variant}" if self.variant else ""
-        return f"{self.gauge}{variant} {self.get_bound_display()} {self.threshold:g}"
+        return f"{self.gauge}{variant} {self.Bound(self.bound).label} {self.threshold:g}"

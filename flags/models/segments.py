@@ -59,4 +59,4 @@ class Condition(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.attribute} {self.get_operator_display()} {', '.join(map(str, self.values))}"
+        return f"{self.attribute} {self.Operator(self.operator).label} {', '.join(map(str, self.values))}"

@@ -102,6 +102,6 @@ def require_experiment_state(key: str, *states: State) -> Experiment:
     row = find_experiment(key)
     if row.state not in states:
         raise RefusedError(
-            f"{key} is {row.get_state_display().lower()}. This step needs an experiment that is {' or '.join(states)}."
+            f"{key} is {State(row.state).label.lower()}. This step needs an experiment that is {' or '.join(states)}."
         )
     return row

@@ -67,7 +67,7 @@ def start(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | P
     if plan.flag is None:
         raise RefusedError(f"{key} is a template. Copy it for a flag.")
     if plan.state in ACTIVE_STATES:
-        raise RefusedError(f"{key} is already {plan.get_state_display()}.")
+        raise RefusedError(f"{key} is already {RolloutPlan.State(plan.state).label}.")
     if active := RolloutPlan.objects.filter(flag=plan.flag, state__in=ACTIVE_STATES).first():
         raise RefusedError(f"{plan.flag} is already on the plan {active}. Stop that plan first.")
     return transition_plan(
@@ -231,6 +231,6 @@ def require_plan_state(key: str, *states: str) -> RolloutPlan:
     plan = find_plan(key)
     if plan.state not in states:
         raise RefusedError(
-            f"{key} is {plan.get_state_display()}. This step needs a plan that is {' or '.join(states)}."
+            f"{key} is {RolloutPlan.State(plan.state).label}. This step needs a plan that is {' or '.join(states)}."
         )
     return plan

@@ -26,7 +26,7 @@ def digest_line(experiment: Experiment, now: datetime) -> str:
         decision = f"decision: {experiment.decision}" if experiment.decision else "without a decision"
         return f"{experiment.key}: finished, {decision}."
     since = experiment.started_at or now
-    parts = [f"{experiment.key}: {experiment.get_state_display().lower()} for {(now - since).days} days"]
+    parts = [f"{experiment.key}: {Experiment.State(experiment.state).label.lower()} for {(now - since).days} days"]
     analysis = experiment.interim_analyses.first()
     parts += [] if analysis is None else describe_latest_analysis(experiment, analysis)
     if analysis is None or now - analysis.analyzed_at > timedelta(days=2):

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import fraction, rounded
 from recommendations.admin.base import ReadOnlyAdmin
@@ -30,15 +31,15 @@ from recommendations.models import (
     Undo,
 )
 
-DURATION = rounded("duration_ms", description="ms")
+DURATION = rounded("duration_ms", description=gettext_lazy("ms"))
 HOUR_FIGURES = (
-    rounded("slate_count", 0, "slates"),
-    rounded("p50_ms", description="p50 ms"),
-    rounded("p95_ms", description="p95 ms"),
-    rounded("fallback_count", 0, "fallbacks"),
-    rounded("page_count", 0, "pages"),
-    rounded("served_count", 0, "served"),
-    rounded("engagement_count", 0, "engaged"),
+    rounded("slate_count", 0, gettext_lazy("slates")),
+    rounded("p50_ms", description=gettext_lazy("p50 ms")),
+    rounded("p95_ms", description=gettext_lazy("p95 ms")),
+    rounded("fallback_count", 0, gettext_lazy("fallbacks")),
+    rounded("page_count", 0, gettext_lazy("pages")),
+    rounded("served_count", 0, gettext_lazy("served")),
+    rounded("engagement_count", 0, gettext_lazy("engaged")),
 )
 
 
@@ -59,7 +60,7 @@ class InteractionAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "is_learned")
     list_select_related = ("member", "post")
     search_fields = ("=event_id", "=member__external_id", "=post__external_id")
-    search_help_text = "Id of the event, the member or the post"
+    search_help_text = gettext_lazy("Id of the event, the member or the post")
 
 
 @admin.register(SeenPost)
@@ -67,7 +68,7 @@ class SeenPostAdmin(ReadOnlyAdmin):
     list_display = ("member", "post", "seen_at")
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=post__external_id")
-    search_help_text = "Id of the member or the post"
+    search_help_text = gettext_lazy("Id of the member or the post")
 
 
 @admin.register(Undo)
@@ -75,7 +76,7 @@ class UndoAdmin(ReadOnlyAdmin):
     list_display = ("event_id", "sender", "member", "undoes_event_id", "received_at")
     list_select_related = ("member",)
     search_fields = ("=event_id", "=undoes_event_id")
-    search_help_text = "Id of the event or of the undone event"
+    search_help_text = gettext_lazy("Id of the event or of the undone event")
 
 
 @admin.register(NegativeFeedback)
@@ -84,7 +85,7 @@ class NegativeFeedbackAdmin(ReadOnlyAdmin):
     list_filter = ("target",)
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=target_key")
-    search_help_text = "Id of the member or the author, a tag or a kind"
+    search_help_text = gettext_lazy("Id of the member or the author, a tag or a kind")
 
 
 @admin.register(DampedEngagement)
@@ -96,7 +97,7 @@ class DampedEngagementAdmin(ReadOnlyAdmin):
     readonly_fields = list_display
     list_select_related = ("member", "author", "post")
     search_fields = ("=member__external_id", "=author__external_id", "=post__external_id")
-    search_help_text = "Id of the member, the author or the post"
+    search_help_text = gettext_lazy("Id of the member, the author or the post")
     date_hierarchy = "day"
 
 
@@ -104,12 +105,19 @@ class DampedEngagementAdmin(ReadOnlyAdmin):
 class AuthorCrowdAdmin(ReadOnlyAdmin):
     """Crowds of newcomers whose reactions to an author's posts count in part."""
 
-    list_display = ("author", "day", "newcomers", "others", fraction("share", "share that counts"), "changed_at")
+    list_display = (
+        "author",
+        "day",
+        "newcomers",
+        "others",
+        fraction("share", gettext_lazy("share that counts")),
+        "changed_at",
+    )
     fields = (*list_display, "member_list")
     readonly_fields = (list_display[4], "member_list")
     list_select_related = ("author",)
     search_fields = ("=author__external_id",)
-    search_help_text = "Id of the author"
+    search_help_text = gettext_lazy("Id of the author")
     date_hierarchy = "day"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuthorCrowd]:
@@ -117,7 +125,7 @@ class AuthorCrowdAdmin(ReadOnlyAdmin):
         crowds: QuerySet[AuthorCrowd] = super().get_queryset(request)
         return crowds.filter(share__lt=1)
 
-    @admin.display(description="its members")
+    @admin.display(description=gettext_lazy("its members"))
     def member_list(self, crowd: AuthorCrowd) -> SafeString:
         """Return a link to the list of the ring's members."""
         url = reverse("admin:recommendations_crowdnewcomer_changelist")
@@ -128,13 +136,13 @@ class AuthorCrowdAdmin(ReadOnlyAdmin):
 class CrowdNewcomerAdmin(ReadOnlyAdmin):
     """Newcomers who reacted to an author's posts, each with the share that counts."""
 
-    list_display = ("member", "author", "day", fraction("share", "share that counts"))
+    list_display = ("member", "author", "day", fraction("share", gettext_lazy("share that counts")))
     fields = list_display
     readonly_fields = (list_display[3],)
     list_select_related = ("member", "author")
     list_filter = ("day",)
     search_fields = ("=member__external_id", "=author__external_id")
-    search_help_text = "Id of the member or the author"
+    search_help_text = gettext_lazy("Id of the member or the author")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CrowdNewcomer]:
         """Return the members of rings."""
@@ -151,21 +159,21 @@ class ServedPageAdmin(ReadOnlyAdmin):
     list_display = ("request_id", "member", "offset", "post_count", "created_at")
     list_select_related = ("member",)
     search_fields = ("=request_id", "=member__external_id")
-    search_help_text = "Id of the request or the member"
+    search_help_text = gettext_lazy("Id of the request or the member")
     fields = ("request_id", "member", "offset", "post_list", "created_at")
     readonly_fields = ("post_list",)
 
-    @admin.display
+    @admin.display(description=gettext_lazy("post count"))
     def post_count(self, page: ServedPage) -> int:
         """Return the number of posts on the page."""
         return len(bytes(page.post_ids)) // 8
 
-    @admin.display(description="posts, in order")
+    @admin.display(description=gettext_lazy("posts, in order"))
     def post_list(self, page: ServedPage) -> str:
         """Return the ids of the posts on the page."""
         ids = np.frombuffer(bytes(page.post_ids), "<i8").tolist()
         names = dict(Post.objects.filter(pk__in=ids).values_list("pk", "external_id"))
-        return ", ".join(names.get(pk, f"(deleted: {pk})") for pk in ids)
+        return ", ".join(names.get(pk, gettext("(deleted: {id})").format(id=pk)) for pk in ids)
 
 
 @admin.register(FeedRequest)
@@ -184,12 +192,12 @@ class FeedRequestAdmin(ReadOnlyAdmin):
     list_filter = ("feed", "engine", "variant", "fallback")
     list_select_related = ("member",)
     search_fields = ("=id", "=member__external_id")
-    search_help_text = "Id of the request or the member"
+    search_help_text = gettext_lazy("Id of the request or the member")
     date_hierarchy = "created_at"
     fields = (*list_display, "policy_version", "picks_table")
     readonly_fields = ("picks_table", DURATION)
 
-    @admin.display(description="served, best first")
+    @admin.display(description=gettext_lazy("served, best first"))
     def picks_table(self, request: FeedRequest) -> SafeString:
         """Return the slate as a table: a row per pick, a column per score part."""
         ids = np.frombuffer(bytes(request.post_ids), "<i8").tolist()
@@ -200,14 +208,14 @@ class FeedRequestAdmin(ReadOnlyAdmin):
         rows = (
             (
                 rank,
-                names.get(pk, f"(deleted: {pk})"),
+                names.get(pk, gettext("(deleted: {id})").format(id=pk)),
                 f"{sum(row):.4f}",
                 *(f"{value:.4f}" for value in row),
                 ", ".join(origin.name.lower() for origin in origins_of(bits)),
             )
             for rank, (pk, row, bits) in enumerate(zip(ids, parts.tolist(), origins, strict=True), 1)
         )
-        return html_table(("#", "post", "score", *request.part_names, "sources"), rows)
+        return html_table(("#", gettext("post"), gettext("score"), *request.part_names, gettext("sources")), rows)
 
 
 @admin.register(ImportCheckpoint)
@@ -231,11 +239,11 @@ class ImportCheckpointAdmin(ReadOnlyAdmin):
 class FeedInputsAdmin(ReadOnlyAdmin):
     list_display = ("request", "size", "created_at")
     search_fields = ("=request__id",)
-    search_help_text = "Id of the request"
+    search_help_text = gettext_lazy("Id of the request")
     fields = ("request", "size", "created_at")
     readonly_fields = ("size",)
 
-    @admin.display(description="size")
+    @admin.display(description=gettext_lazy("size"))
     def size(self, inputs: FeedInputs) -> str:
         """Return the size of the stored inputs with its unit."""
         return filesizeformat(len(bytes(inputs.packed_inputs)))

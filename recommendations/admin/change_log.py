@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy
 
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.models import ChangeLogEntry, ChangeLogMark, ChangeLogTruncation
@@ -14,7 +15,7 @@ class ChangeLogEntryAdmin(ReadOnlyAdmin):
     list_filter = ("kind",)
     ordering = ("-id",)
     search_fields = ("=row_id",)
-    search_help_text = "Primary key of a post or a member"
+    search_help_text = gettext_lazy("Primary key of a post or a member")
 
 
 @admin.register(ChangeLogMark)

@@ -9,6 +9,7 @@ import numpy as np
 from django.conf import settings
 from django.contrib import admin
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
@@ -25,28 +26,34 @@ class ReactionHistoryAdmin(ReadOnlyAdmin):
     list_display = ("member", "likes", "rejections")
     list_select_related = ("member",)
     search_fields = ("^member__external_id",)
-    search_help_text = "First characters of the member's id"
+    search_help_text = gettext_lazy("First characters of the member's id")
     fields = (*list_display, "newest")
     readonly_fields = ("likes", "rejections", "newest")
 
+    @admin.display(description=gettext_lazy("likes"))
     def likes(self, history: ReactionHistory) -> int:
         """Return the number of likes."""
         return len(read_reactions(history).liked_ids)
 
+    @admin.display(description=gettext_lazy("rejections"))
     def rejections(self, history: ReactionHistory) -> int:
         """Return the number of rejections."""
         return len(read_reactions(history).rejected_ids)
 
-    @admin.display(description="newest reactions")
+    @admin.display(description=gettext_lazy("newest reactions"))
     def newest(self, history: ReactionHistory) -> SafeString:
         """Return the newest reactions as a table, newest first."""
         reactions = read_reactions(history)
         rows = list(zip(reactions.signed_ids.tolist(), reactions.times.tolist(), strict=True))[::-1][:SHOWN_ROWS]
         names = post_names(abs(signed) for signed, _ in rows)
         return html_table(
-            ("post", "reaction", "time"),
+            (gettext("post"), gettext("reaction"), gettext("time")),
             (
-                (names.get(abs(signed), abs(signed)), "like" if signed > 0 else "rejection", format_time(time))
+                (
+                    names.get(abs(signed), abs(signed)),
+                    gettext("like") if signed > 0 else gettext("rejection"),
+                    format_time(time),
+                )
                 for signed, time in rows
             ),
         )
@@ -55,6 +62,11 @@ class ReactionHistoryAdmin(ReadOnlyAdmin):
 def read_reactions(history: ReactionHistory) -> Reactions:
     """Return the reactions of a row."""
     return Reactions.from_bytes(bytes(history.reactions), bytes(history.reacted_at))
+
+
+def name_reaction(signed: int) -> str:
+    """Return the word for a reaction: the id of a rejected post is negative."""
+    return gettext("like") if signed > 0 else gettext("rejection")
 
 
 def format_time(time: float) -> str:
@@ -72,27 +84,28 @@ class CoLikesAdmin(ReadOnlyAdmin):
     list_display = ("post", "like_count", "pairs", "changed_at")
     ordering = ("-like_count",)
     search_fields = ("=post_id",)
-    search_help_text = "Primary key of the post"
+    search_help_text = gettext_lazy("Primary key of the post")
     fields = (*list_display, "nearest_posts")
     readonly_fields = ("post", "pairs", "nearest_posts")
 
+    @admin.display(description=gettext_lazy("post"))
     def post(self, row: CoLikes) -> str:
         """Return the platform's id of the post."""
         return post_names([row.post_id]).get(row.post_id, str(row.post_id))
 
-    @admin.display(description="posts liked with it")
+    @admin.display(description=gettext_lazy("posts liked with it"))
     def pairs(self, row: CoLikes) -> int:
         """Return the number of posts that were liked with the post."""
         return len(bytes(row.target_ids)) // 8
 
-    @admin.display(description="nearest posts")
+    @admin.display(description=gettext_lazy("nearest posts"))
     def nearest_posts(self, row: CoLikes) -> SafeString:
         """Return the strongest co-likes that enough members support, as a table."""
         entries = unpack_nearest(bytes(row.nearest), min_members=settings.ENV.co_like_min_members)
         entries = entries[np.argsort(-entries["together"].astype(int), kind="stable")][:SHOWN_ROWS]
         names = post_names(entries["target"].tolist())
         return html_table(
-            ("post", "members", "together", "after"),
+            (gettext("post"), gettext("members"), gettext("together"), gettext("after")),
             (
                 (names.get(target, target), members, f"{together * WEIGHT_UNIT:.3f}", f"{after * WEIGHT_UNIT:.3f}")
                 for target, members, together, after in entries.tolist()
@@ -106,12 +119,12 @@ class HistoryChangeAdmin(ReadOnlyAdmin):
     fields = list_display
     readonly_fields = ("before_count", "after_count")
 
-    @admin.display(description="reactions before")
+    @admin.display(description=gettext_lazy("reactions before"))
     def before_count(self, change: HistoryChange) -> int:
         """Return the number of reactions before the change."""
         return len(bytes(change.before)) // 8
 
-    @admin.display(description="reactions after")
+    @admin.display(description=gettext_lazy("reactions after"))
     def after_count(self, change: HistoryChange) -> int:
         """Return the number of reactions after the change."""
         return len(bytes(change.after)) // 8

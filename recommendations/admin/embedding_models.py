@@ -5,9 +5,12 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy, ngettext
 
+from monitoring.admin_columns import with_count
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.admin.formatting import format_progress
 from recommendations.models import EmbeddingFailure, EmbeddingModel
 from recommendations.services.vectors import embedding
 
@@ -17,12 +20,12 @@ class EmbeddingModelAdmin(ReadOnlyAdmin):
     list_display = ("name", "space", "state", "progress", "dimension", "activated_at", "changed_at")
     list_filter = ("space", "state")
     search_fields = ("^name",)
-    search_help_text = "First characters of the embedding model's name"
+    search_help_text = gettext_lazy("First characters of the embedding model's name")
 
-    @admin.display(description="posts embedded")
+    @admin.display(description=gettext_lazy("posts embedded"))
     def progress(self, model: EmbeddingModel) -> str:
         """Return the number of embedded posts and of all posts."""
-        return f"{model.embedded_count:,} of {model.post_count:,}"
+        return format_progress(model.embedded_count, model.post_count)
 
 
 @admin.register(EmbeddingFailure)
@@ -31,15 +34,16 @@ class EmbeddingFailureAdmin(ReadOnlyAdmin):
     list_filter = (("retry_at", admin.EmptyFieldListFilter), "space", "error")
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
-    search_help_text = "First characters of the post's id"
+    search_help_text = gettext_lazy("First characters of the post's id")
     actions = ("retry",)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may run the action. The page itself is read-only."""
         return request.user.has_perm("recommendations.change_embeddingfailure")
 
-    @admin.action(description="Retry", permissions=["retry"])
+    @admin.action(description=gettext_lazy("Retry"), permissions=["retry"])
     def retry(self, request: HttpRequest, failures: QuerySet[EmbeddingFailure]) -> None:
         """Reset the attempts of these failures, so that the posts are embedded again."""
         count = embedding.retry_failures(failure_ids=list(failures.values_list("pk", flat=True)), now=now())
-        self.message_user(request, f"{count} will be retried.", messages.SUCCESS)
+        text = ngettext("{n} post will be embedded again.", "{n} posts will be embedded again.", count)
+        self.message_user(request, with_count(text, count), messages.SUCCESS)

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
@@ -20,7 +21,7 @@ class ErasureReceiptAdmin(ReadOnlyAdmin):
     list_display = ("id", "requested_at", "requested_by", "erased_at", "models_due_at", "finished_at")
     list_filter = (("finished_at", admin.EmptyFieldListFilter),)
     search_fields = ("=id",)
-    search_help_text = "Id of the receipt, or the whole id of the member"
+    search_help_text = gettext_lazy("Id of the receipt, or the whole id of the member")
     exclude = ("sealed_member_id", "counts")
     readonly_fields = ("erased",)
 
@@ -33,8 +34,8 @@ class ErasureReceiptAdmin(ReadOnlyAdmin):
             found = queryset.filter(Q(pk__in=found.values("pk")) | Q(member_hash=hash_member_id(search_term)))
         return found, may_have_duplicates
 
-    @admin.display(description="erased")
+    @admin.display(description=gettext_lazy("erased"))
     def erased(self, receipt: ErasureReceipt) -> SafeString:
         """Return the numbers of erased rows by place."""
         rows: list[tuple[Any, ...]] = sorted(receipt.counts.items())
-        return html_table(("place", "rows"), rows)
+        return html_table((gettext("place"), gettext("rows")), rows)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from django.contrib import admin
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import rounded
 from recommendations.admin.base import ReadOnlyAdmin
@@ -44,21 +45,21 @@ class EvaluationAdmin(ReadOnlyAdmin):
         "seconds",
     )
 
-    @admin.display(description="NDCG of discovery")
+    @admin.display(description=gettext_lazy("NDCG of discovery"))
     def feed_ndcg(self, evaluation: Evaluation) -> str:
         """Return the NDCG of the discovery feed with its interval."""
         systems = {system["name"]: system["figures"] for system in evaluation.report["systems"]}
         return format_interval(systems[EVALUATED_FEED][EVALUATED_METRIC]) if EVALUATED_FEED in systems else ""
 
-    @admin.display(description="Quality score up to this evaluation")
+    @admin.display(description=gettext_lazy("Quality score up to this evaluation"))
     def trend(self, evaluation: Evaluation) -> SafeString | str:
         """Return a picture of the quality scores of this and earlier evaluations with the same split."""
         earlier = Evaluation.objects.filter(split=evaluation.split, created_at__lte=evaluation.created_at)
         scored = earlier.filter(quality_score__isnull=False)[:TREND_EVALUATIONS]
         points = [(f"{row.created_at:%Y-%m-%d}", float(row.quality_score or 0)) for row in reversed(scored)]
-        return draw_trend(points) if points else "There is no score yet."
+        return draw_trend(points) if points else gettext("There is no score yet.")
 
-    @admin.display(description="Figures")
+    @admin.display(description=gettext_lazy("Figures"))
     def figures(self, evaluation: Evaluation) -> SafeString:
         """Return a table of the systems by metrics, with 95 % intervals."""
         rows = (
@@ -67,7 +68,7 @@ class EvaluationAdmin(ReadOnlyAdmin):
         )
         return html_table(["", *SHOWN_METRICS], rows)
 
-    @admin.display(description="Minus the best peer")
+    @admin.display(description=gettext_lazy("Minus the best peer"))
     def differences(self, evaluation: Evaluation) -> SafeString:
         """Return a table of each system's differences to the best peer, with 95 % intervals."""
         rows = (
@@ -91,13 +92,12 @@ def draw_trend(points: Sequence[tuple[str, float]]) -> SafeString:
     placed = list(place_points(points))
     return format_html(
         '<svg viewBox="0 0 {} {}" class="w-full max-w-2xl" role="img" fill="none" stroke="currentColor">'
-        '<title>Quality score, {} to {}</title><line x1="{}" x2="{}" y1="{}" y2="{}" stroke-dasharray="4 4"/>'
+        '<title>{}</title><line x1="{}" x2="{}" y1="{}" y2="{}" stroke-dasharray="4 4"/>'
         '<text x="0" y="{}" fill="currentColor" stroke="none" font-size="12">{}</text>'
         '<polyline points="{}" stroke-width="2"/>{}</svg>',
         WIDTH,
         HEIGHT,
-        points[0][0],
-        points[-1][0],
+        gettext("Quality score, {first} to {last}").format(first=points[0][0], last=points[-1][0]),
         LEFT,
         WIDTH,
         place_score(TARGET_SCORE),

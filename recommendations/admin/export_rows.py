@@ -1,11 +1,11 @@
 """
 The action of every list of the admin that exports the selected rows as CSV.
 
-The file has the columns of the list, and the rows that the list shows with its search and filters. The user needs the
-permission to view the rows. Rows that say something about members also need the permission to export members, as the
-jobs that export them do. The one list of personal data decides which tables these are; a table that it does not name
-is not exported. Each export is recorded in the log of staff changes, with the number of rows and the names of the
-filters, but without their values, which may contain a member's id.
+The file is in English. It has the columns of the list, and the rows that the list shows with its search and filters.
+The user needs the permission to view the rows. Rows that say something about members also need the permission to export
+members, as the jobs that export them do. The one list of personal data decides which tables these are; a table that it
+does not name is not exported. Each export is recorded in the log of staff changes, with the number of rows and the
+names of the filters, but without their values, which may contain a member's id.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
-from django.utils.translation import override
+from django.utils.translation import gettext, gettext_lazy, override
 from unfold.admin import ModelAdmin
 
+from monitoring.admin_columns import with_count
 from monitoring.csv_lines import csv_line
 from recommendations.services.members.personal_data import TABLES, Pii
 
@@ -46,16 +47,18 @@ def needs_export_permission(model: type[Model]) -> bool:
     return table is None or not set(table.columns.values()) <= FREE_KINDS
 
 
-@admin.action(description="Export as CSV", permissions=["view"])
+@admin.action(description=gettext_lazy("Export as CSV"), permissions=["view"])
 def export_csv(page: ModelAdmin, request: HttpRequest, rows: QuerySet[Model]) -> StreamingHttpResponse | None:
     """Return the rows as a file, or show a message why they are not exported."""
     if needs_export_permission(page.model) and not request.user.has_perm(EXPORT_PERMISSION):
-        text = f"This list says something about members. To export it you need the permission {EXPORT_PERMISSION}."
+        text = gettext("This list says something about members. To export it you need the permission {name}.")
+        text = text.format(name=EXPORT_PERMISSION)
         page.message_user(request, text, messages.ERROR)
         return None
     count = rows.order_by()[: MAX_ROWS + 1].count()
     if count > MAX_ROWS:
-        text = f"An export has at most {MAX_ROWS:,} rows. Narrow the list with a search or filters."
+        text = gettext("An export has at most {n} rows. Narrow the list with a search or filters.")
+        text = with_count(text, MAX_ROWS)
         page.message_user(request, text, messages.ERROR)
         return None
     record_export(page, request, count)
@@ -82,9 +85,13 @@ def record_export(page: ModelAdmin, request: HttpRequest, count: int) -> None:
 
 def write_lines(page: ModelAdmin, rows: QuerySet[Model], names: list[Any]) -> Iterator[str]:
     """Yield the header and a line for each row."""
-    yield csv_line(str(label_for_field(name, page.model, page)) for name in names)
+    with override(settings.LANGUAGE_CODE):
+        header = [str(label_for_field(name, page.model, page)) for name in names]
+    yield csv_line(header)
     for row in rows.iterator(chunk_size=CHUNK_SIZE):
-        yield csv_line(read_cell(page, row, name) for name in names)
+        with override(settings.LANGUAGE_CODE):
+            cells = [read_cell(page, row, name) for name in names]
+        yield csv_line(cells)
 
 
 def read_cell(page: ModelAdmin, row: Model, name: Any) -> object:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
+from monitoring.admin_columns import grouped
 from recommendations.contracts import Float32Array
 
 
@@ -20,9 +22,16 @@ def summarize_vectors(packed: bytes | memoryview, dimension: int) -> str:
     """Return the number of vectors and their norms, but not their components."""
     values = unpack_floats(packed)
     if not dimension or len(values) % dimension:
-        return f"damaged: {len(values)} numbers do not form rows of {dimension}"
+        text = gettext("damaged: {numbers} numbers do not form rows of {dimension}")
+        return text.format(numbers=len(values), dimension=dimension)
     norms = np.linalg.norm(values.reshape(-1, dimension), axis=1)
-    return f"{len(norms)} × {dimension}; norms {', '.join(f'{norm:.3f}' for norm in norms[:20]) or 'none'}"
+    shown = ", ".join(f"{norm:.3f}" for norm in norms[:20]) or gettext("none")
+    return gettext("{count} × {dimension}; norms {norms}").format(count=len(norms), dimension=dimension, norms=shown)
+
+
+def format_progress(done: int, total: int) -> str:
+    """Return how many of how many are done."""
+    return gettext("{done} of {total}").format(done=grouped(done), total=grouped(total))
 
 
 def html_link(url: str, text: object) -> SafeString:

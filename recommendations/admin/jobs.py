@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import TabularInline
 
+from monitoring.admin_columns import with_count
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.admin.formatting import format_progress
 from recommendations.models import ErasedPost, Job, JobChunk, JobFailure, JobFile
 from recommendations.services import work
 
@@ -29,7 +31,7 @@ class JobChunkInline(TabularInline):  # type: ignore[misc]
 
 class JobFailureInline(TabularInline):  # type: ignore[misc]
     model = JobFailure
-    verbose_name_plural = "failed items"
+    verbose_name_plural = gettext_lazy("failed items")
     fields = ("item_id", "problem", "failed_at")
     readonly_fields = fields
     per_page = 20
@@ -42,38 +44,43 @@ class JobAdmin(ReadOnlyAdmin):
     list_display = ("kind", "state", "priority", "progress", "failed", "deadline", "created_at", "finished_at", "id")
     list_filter = ("kind", "state", "priority")
     search_fields = ("=id",)
-    search_help_text = "Id of the job"
+    search_help_text = gettext_lazy("Id of the job")
     inlines = (JobFailureInline, JobChunkInline)
     actions = ("cancel", "retry")
 
-    @admin.display(description="progress")
+    @admin.display(description=gettext_lazy("progress"))
     def progress(self, job: Job) -> str:
         """Return the number of processed items and of all items."""
-        return f"{job.done + job.failed:,} of {job.total:,}"
+        return format_progress(job.done + job.failed, job.total)
 
     # A separate permission from "change", because the form must stay read-only.
-    @admin.action(description="Cancel: running chunks finish, queued chunks do not start", permissions=["operate"])
+    @admin.action(
+        description=gettext_lazy("Cancel: running chunks finish, queued chunks do not start"), permissions=["operate"]
+    )
     def cancel(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
         """Request that these jobs stop."""
-        self.run_for_each(request, jobs, partial(work.cancel_job, now=now()), "will stop")
+        count = run_for_each(jobs, partial(work.cancel_job, now=now()))
+        text = ngettext("{n} job will stop.", "{n} jobs will stop.", count)
+        self.message_user(request, with_count(text, count), messages.SUCCESS)
 
-    @admin.action(description="Retry failed and cancelled items", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Retry failed and cancelled items"), permissions=["operate"])
     def retry(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
         """Queue the failed and cancelled items of these jobs again."""
-        self.run_for_each(request, jobs, partial(work.retry_job, now=now()), "queued again")
-
-    def run_for_each(
-        self, request: HttpRequest, jobs: QuerySet[Job], operation: Callable[..., Any], outcome: str
-    ) -> None:
-        """Call *operation* for each job, and report the number of jobs with *outcome*."""
-        ids = list(jobs.values_list("pk", flat=True))
-        for job_id in ids:
-            operation(job_id=job_id)
-        self.message_user(request, f"{len(ids)} {outcome}.", messages.SUCCESS)
+        count = run_for_each(jobs, partial(work.retry_job, now=now()))
+        text = ngettext("{n} job queued again.", "{n} jobs queued again.", count)
+        self.message_user(request, with_count(text, count), messages.SUCCESS)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may run the actions."""
         return request.user.has_perm("recommendations.change_job")
+
+
+def run_for_each(jobs: QuerySet[Job], operation: Callable[..., object]) -> int:
+    """Call *operation* for each job, and return the number of jobs."""
+    ids = list(jobs.values_list("pk", flat=True))
+    for job_id in ids:
+        operation(job_id=job_id)
+    return len(ids)
 
 
 @admin.register(JobChunk)
@@ -82,7 +89,7 @@ class JobChunkAdmin(ReadOnlyAdmin):
     list_filter = ("state", "priority")
     list_select_related = ("job",)
     search_fields = ("=job__id",)
-    search_help_text = "Id of the job"
+    search_help_text = gettext_lazy("Id of the job")
 
 
 @admin.register(JobFailure)
@@ -91,10 +98,10 @@ class JobFailureAdmin(ReadOnlyAdmin):
     list_filter = ("job__kind",)
     list_select_related = ("job",)
     search_fields = ("=job__id",)
-    search_help_text = "Id of the job"
+    search_help_text = gettext_lazy("Id of the job")
     actions = ("retry",)
 
-    @admin.action(description="Retry these items, if their job is finished", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Retry these items, if their job is finished"), permissions=["operate"])
     def retry(self, request: HttpRequest, failures: QuerySet[JobFailure]) -> None:
         """Queue these items again, and no other items of their jobs."""
         items = defaultdict(set)
@@ -102,7 +109,8 @@ class JobFailureAdmin(ReadOnlyAdmin):
             items[job_id].add(item_id)
         for job_id in sorted(items):
             work.retry_job(job_id=job_id, item_ids=items[job_id], now=now())
-        self.message_user(request, f"The items of {len(items)} jobs are queued again.", messages.SUCCESS)
+        text = ngettext("The items of {n} job are queued again.", "The items of {n} jobs are queued again.", len(items))
+        self.message_user(request, with_count(text, len(items)), messages.SUCCESS)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may run the action."""
@@ -116,7 +124,7 @@ class JobFileAdmin(ReadOnlyAdmin):
     list_select_related = ("job", "member")
     fields = ("job", "member", "created_at")
     search_fields = ("^member__external_id",)
-    search_help_text = "First characters of the member's id"
+    search_help_text = gettext_lazy("First characters of the member's id")
 
 
 @admin.register(ErasedPost)

@@ -10,8 +10,10 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from unfold.admin import StackedInline
 
+from monitoring.admin_columns import with_count
 from monitoring.clock import now
 from monitoring.row_forms import UnchangedRowForm
 from recommendations.admin.base import BaseAdmin, TrackedAdmin
@@ -48,12 +50,12 @@ class MemberAdmin(TrackedAdmin):
     list_filter = ("is_active", "is_adult", "privacy__is_private", "privacy__is_personalized")
     list_select_related = ("privacy",)
     search_fields = ("^external_id",)
-    search_help_text = "First characters of the id"
+    search_help_text = gettext_lazy("First characters of the id")
     readonly_fields = ("changed_at",)
     inlines = (PrivacySettingsInline,)
     actions = ("activate", "deactivate")
 
-    @admin.display(boolean=True, description="private")
+    @admin.display(boolean=True, description=gettext_lazy("private"))
     def is_private_account(self, member: Member) -> bool:
         """Return whether the account is private. Without privacy settings it is."""
         return member.privacy.is_private if hasattr(member, "privacy") else True
@@ -71,12 +73,12 @@ class MemberAdmin(TrackedAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"created_at": now()} | super().get_changeform_initial_data(request)
 
-    @admin.action(description="Activate", permissions=["change"])
+    @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, members: QuerySet[Member]) -> None:
         """Activate these members."""
         self.update_active(request, members, is_active=True)
 
-    @admin.action(description="Deactivate: no feed, posts hidden", permissions=["change"])
+    @admin.action(description=gettext_lazy("Deactivate: no feed, posts hidden"), permissions=["change"])
     def deactivate(self, request: HttpRequest, members: QuerySet[Member]) -> None:
         """Deactivate these members."""
         self.update_active(request, members, is_active=False)
@@ -85,7 +87,11 @@ class MemberAdmin(TrackedAdmin):
         """Set `is_active` and report the number of members."""
         ids = list(members.values_list("pk", flat=True))
         publish.set_members_active(member_ids=ids, is_active=is_active, now=now())
-        self.message_user(request, f"{len(ids)} {'activated' if is_active else 'deactivated'}.", messages.SUCCESS)
+        count = len(ids)
+        text = ngettext("{n} member deactivated.", "{n} members deactivated.", count)
+        if is_active:
+            text = ngettext("{n} member activated.", "{n} members activated.", count)
+        self.message_user(request, with_count(text, count), messages.SUCCESS)
 
 
 @admin.register(PrivacySettings)
@@ -95,7 +101,7 @@ class PrivacySettingsAdmin(TrackedAdmin):
     list_filter = ("is_private", "is_personalized", "sensitivity")
     list_select_related = ("member",)
     search_fields = ("^member__external_id",)
-    search_help_text = "First characters of the member's id"
+    search_help_text = gettext_lazy("First characters of the member's id")
     autocomplete_fields = ("member",)
     readonly_fields = ("changed_at",)
 
@@ -119,11 +125,11 @@ class RelationshipForm(UnchangedRowForm):
         if {"source", "target", "kind"} <= set(values) and values["kind"] in FOLLOW_KINDS:
             source, target = values["source"].pk, values["target"].pk
             if (source, target) in blocked_pairs([source]):
-                raise ValidationError("One of the two members blocks the other.")
+                raise ValidationError(gettext("One of the two members blocks the other."))
             if values["kind"] == FOLLOW_REQUEST and (
                 find_open_accounts([target]) or find_pairs(FOLLOW, [(source, target)])
             ):
-                raise ValidationError("This follow needs no request. Add a follow.")
+                raise ValidationError(gettext("This follow needs no request. Add a follow."))
         return values
 
 
@@ -134,7 +140,7 @@ class RelationshipAdmin(BaseAdmin):
     list_filter = ("kind",)
     list_select_related = ("source", "target")
     search_fields = ("^source__external_id", "^target__external_id")
-    search_help_text = "First characters of either member's id"
+    search_help_text = gettext_lazy("First characters of either member's id")
     autocomplete_fields = ("source", "target")
     actions = ("approve_requests", "decline_requests")
 
@@ -166,16 +172,18 @@ class RelationshipAdmin(BaseAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Relationship]) -> None:
         end_relationships(queryset)
 
-    @admin.action(description="Approve follow requests", permissions=["change"])
+    @admin.action(description=gettext_lazy("Approve follow requests"), permissions=["change"])
     def approve_requests(self, request: HttpRequest, rows: QuerySet[Relationship]) -> None:
         """Approve those of the rows that are follow requests."""
         approved = make_follows(rows)
-        self.message_user(request, f"{approved} follow requests approved.", messages.SUCCESS)
+        text = ngettext("{n} follow request approved.", "{n} follow requests approved.", approved)
+        self.message_user(request, with_count(text, approved), messages.SUCCESS)
 
-    @admin.action(description="Decline follow requests", permissions=["delete"])
+    @admin.action(description=gettext_lazy("Decline follow requests"), permissions=["delete"])
     def decline_requests(self, request: HttpRequest, rows: QuerySet[Relationship]) -> None:
         """Delete those of the rows that are follow requests."""
         requests = rows.filter(kind=FOLLOW_REQUEST)
         declined = requests.count()
         end_relationships(requests)
-        self.message_user(request, f"{declined} follow requests declined.", messages.SUCCESS)
+        text = ngettext("{n} follow request declined.", "{n} follow requests declined.", declined)
+        self.message_user(request, with_count(text, declined), messages.SUCCESS)

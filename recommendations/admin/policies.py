@@ -4,7 +4,7 @@ Ranking policies. An existing version cannot be edited: the form for a new versi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -15,7 +15,9 @@ from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from access.scopes import STAFF_PERMISSIONS, Scope
 from monitoring.clock import now
@@ -63,7 +65,7 @@ class RankingPolicyAdmin(BaseAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         if obj:
             return [(None, {"fields": self.stored_fields})]
-        groups = [(title, {"fields": names, "classes": ["tab"]}) for title, names in SETTING_GROUPS.items()]
+        groups = [(gettext(title), {"fields": names, "classes": ["tab"]}) for title, names in SETTING_GROUPS.items()]
         return [(None, {"fields": ("variant", "note", "activate", "started_from")}), *groups]
 
     def get_readonly_fields(self, request: HttpRequest, obj: RankingPolicy | None = None) -> Sequence[str]:
@@ -78,16 +80,16 @@ class RankingPolicyAdmin(BaseAdmin):
     def new_version(self, policy: RankingPolicy) -> SafeString:
         """Return a link to the form for a version that starts from this one."""
         url = reverse("admin:recommendations_rankingpolicy_add")
-        return html_link(f"{url}?from={policy.pk}", "Make a new version from this one")
+        return html_link(f"{url}?from={policy.pk}", gettext("Make a new version from this one"))
 
-    @admin.display(description="Settings")
+    @admin.display(description=gettext_lazy("Settings"))
     def all_settings(self, policy: RankingPolicy) -> SafeString:
         """Return the settings with their values and help texts."""
         values, known = asdict(Policy.from_stored(policy.settings)), {f.name: f for f in fields(Policy)}
         return html_table(
-            ("Setting", "Value", "What it does"),
+            (gettext("Setting"), gettext("Value"), gettext("What it does")),
             (
-                (label_setting(name), f"{values[name]:g}", known[name].metadata["range"].help)
+                (label_setting(name), number_format(f"{values[name]:g}"), gettext(known[name].metadata["range"].help))
                 for names in SETTING_GROUPS.values()
                 for name in names
             ),
@@ -116,23 +118,25 @@ class RankingPolicyAdmin(BaseAdmin):
             context["differences"] = list_differences(form.cleaned_data["variant"], policy)
         return render(request, "recommendations/policy_preview.html", context)
 
-    @admin.display(description="Changed settings")
+    @admin.display(description=gettext_lazy("Changed settings"))
     def changed_settings(self, policy: RankingPolicy) -> str:
         """Return the names of the settings that differ from the previous version."""
         previous = find_previous_version(policy)
         return ", ".join(name for name, *_ in compare_versions(previous, policy)) if previous else ""
 
-    @admin.display(description="Differences to the previous version")
+    @admin.display(description=gettext_lazy("Differences to the previous version"))
     def differences_to_previous(self, policy: RankingPolicy) -> str:
         """Return the differences between the previous version and this one."""
         previous = find_previous_version(policy)
-        return render_differences(previous, policy) if previous else "This is the first version of the variant."
+        return (
+            render_differences(previous, policy) if previous else gettext("This is the first version of the variant.")
+        )
 
-    @admin.display(description="Differences to the active version")
+    @admin.display(description=gettext_lazy("Differences to the active version"))
     def differences_to_active(self, policy: RankingPolicy) -> str:
         """Return the differences between the active version and this one."""
         active = RankingPolicy.objects.filter(variant=policy.variant, is_active=True).exclude(pk=policy.pk).first()
-        return render_differences(active, policy) if active else "No other version is active."
+        return render_differences(active, policy) if active else gettext("No other version is active.")
 
     def save_model(self, request: HttpRequest, obj: RankingPolicy, form: Any, change: bool) -> None:
         created = policies.create_policy_version(variant=obj.variant, settings=form.settings(), note=obj.note)
@@ -140,18 +144,20 @@ class RankingPolicyAdmin(BaseAdmin):
         if form.cleaned_data["activate"]:
             policies.activate_policy(created)
 
-    @admin.action(description="Activate this version", permissions=["change"])
+    @admin.action(description=gettext_lazy("Activate this version"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[RankingPolicy]) -> None:
         """Activate the selected versions, at most one per variant."""
         selected = list(queryset)
         if len({policy.variant for policy in selected}) < len(selected):
-            self.message_user(request, "Select one version per variant. Only one can be active.", messages.ERROR)
+            self.message_user(
+                request, gettext("Select one version per variant. Only one can be active."), messages.ERROR
+            )
             return
         for policy in selected:
             policies.activate_policy(policy)
-        self.message_user(request, f"Activated {', '.join(map(str, selected))}.", messages.SUCCESS)
+        self.message_user(request, describe_activated(selected), messages.SUCCESS)
 
-    @admin.action(description="Copy as a new version and activate it", permissions=["add"])
+    @admin.action(description=gettext_lazy("Copy as a new version and activate it"), permissions=["add"])
     def copy_as_active(self, request: HttpRequest, queryset: QuerySet[RankingPolicy]) -> None:
         """Activate copies of old versions. The history of versions stays unchanged."""
         try:
@@ -159,7 +165,12 @@ class RankingPolicyAdmin(BaseAdmin):
         except InvalidRequest as error:  # an old value outside the current range of its setting
             self.message_user(request, str(error), messages.ERROR)
             return
-        self.message_user(request, f"Activated {', '.join(map(str, copies))}.", messages.SUCCESS)
+        self.message_user(request, describe_activated(copies), messages.SUCCESS)
+
+
+def describe_activated(versions: Iterable[RankingPolicy]) -> str:
+    """Return the message after versions were activated."""
+    return gettext("Activated {versions}.").format(versions=", ".join(map(str, versions)))
 
 
 SETTING_NAMES = {name for names in SETTING_GROUPS.values() for name in names}
@@ -197,5 +208,5 @@ def render_differences(before: RankingPolicy, after: RankingPolicy) -> str:
     """Return the differences as an HTML table."""
     rows = compare_versions(before, after)
     if not rows:
-        return f"No differences to {before}."
-    return html_table(("setting", f"v{before.version}", f"v{after.version}"), rows)
+        return gettext("No differences to {version}.").format(version=before)
+    return html_table((gettext("Setting"), f"v{before.version}", f"v{after.version}"), rows)

@@ -7,15 +7,19 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.formats import number_format
+from django.utils.functional import lazy
+from django.utils.translation import gettext, gettext_lazy
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from monitoring.row_forms import UnchangedRowForm
-from recommendations.contracts import InteractionKind, Policy, Range
+from recommendations.contracts import InteractionKind, Policy, Range, name_setting
 from recommendations.models import RankingPolicy
 from recommendations.services import policies
+from values.translation import translatable
 
 SETTING_GROUPS = {
-    "Taste": [
+    translatable("Taste"): [
         "taste",
         "cold_taste",
         "dislike",
@@ -29,7 +33,7 @@ SETTING_GROUPS = {
         "session",
         "max_interests",
     ],
-    "Popularity and age": [
+    translatable("Popularity and age"): [
         "popularity",
         "year_popularity",
         "few_likes_popularity",
@@ -38,9 +42,14 @@ SETTING_GROUPS = {
         "recency",
         "recency_half_life_hours",
     ],
-    "Variety": ["diversity", "author_cap", "max_topic_run", "fatigue", "fatigue_half_life_hours"],
-    "Exploration": ["exploration", "exploration_candidates", "exploration_share", "exploration_max_served"],
-    "Candidates": [
+    translatable("Variety"): ["diversity", "author_cap", "max_topic_run", "fatigue", "fatigue_half_life_hours"],
+    translatable("Exploration"): [
+        "exploration",
+        "exploration_candidates",
+        "exploration_share",
+        "exploration_max_served",
+    ],
+    translatable("Candidates"): [
         "nearest_candidates",
         "collaborative_candidates",
         "followed_candidates",
@@ -48,23 +57,23 @@ SETTING_GROUPS = {
         "trending_candidates",
         "fresh_candidates",
     ],
-    "Interactions (control only)": [f"weight_{kind}" for kind in InteractionKind],
-    "Half-lives (control only)": [
+    translatable("Interactions (control only)"): [f"weight_{kind}" for kind in InteractionKind],
+    translatable("Half-lives (control only)"): [
         "hour_half_life_hours",
         "day_half_life_hours",
         "week_half_life_hours",
         "year_half_life_hours",
     ],
 }
-"""The settings in the order of the form, by group."""
+"""The settings in the order of the form, by the name of the group."""
 
 
 def build_setting_field(setting: Field[float]) -> forms.Field:
     """Return the form field of a setting."""
     allowed: Range = setting.metadata["range"]
     default = float(setting.default)  # type: ignore[arg-type]  # every setting has a default
-    label = label_setting(setting.name)
-    help_text = f"{allowed.help} From {allowed.low:g} to {allowed.high:g}; the default is {default:g}."
+    label = lazy(label_setting, str)(setting.name)
+    help_text = lazy(describe_setting, str)(allowed, default)
     widget = UnfoldAdminTextInputWidget(attrs={"type": "number", "step": 1 if setting.type == "int" else "any"})
     if setting.type == "int":
         low, high = int(allowed.low), int(allowed.high)
@@ -74,12 +83,16 @@ def build_setting_field(setting: Field[float]) -> forms.Field:
     )
 
 
+def describe_setting(allowed: Range, default: float) -> str:
+    """Return the help text of a setting with its range and its default."""
+    text = gettext("{help} From {low} to {high}; the default is {default}.")
+    low, high, usual = (number_format(f"{number:g}") for number in (allowed.low, allowed.high, default))
+    return text.format(help=gettext(allowed.help), low=low, high=high, default=usual)
+
+
 def label_setting(name: str) -> str:
-    """Return the name of a setting in words, with its unit."""
-    words = name.replace("half_life", "half-life").replace("_", " ").capitalize()
-    if name.endswith("_hours"):
-        return f"{words.removesuffix(' hours')} (hours)"
-    return f"{words} (posts)" if name.endswith("_candidates") else words
+    """Return the name of a setting in words, with its unit, in the language of the page."""
+    return gettext(name_setting(name))
 
 
 class PolicyFormBase(UnchangedRowForm):
@@ -88,8 +101,10 @@ class PolicyFormBase(UnchangedRowForm):
     started_from = forms.CharField(widget=forms.HiddenInput, required=False)
     activate = forms.BooleanField(
         required=False,
-        label="Use it for feeds now",
-        help_text="Feeds use the version within two seconds. Without this, it is stored and can be activated later.",
+        label=gettext_lazy("Use it for feeds now"),
+        help_text=gettext_lazy(
+            "Feeds use the version within two seconds. Without this, it is stored and can be activated later."
+        ),
         widget=UnfoldBooleanSwitchWidget,
     )
 
@@ -107,13 +122,15 @@ class PolicyFormBase(UnchangedRowForm):
         if not cleaned.get("activate") or "variant" not in cleaned:
             return cleaned
         if not cleaned.get("note"):
-            self.add_error("note", "Give the reason for the change of the feeds.")
+            self.add_error("note", gettext("Give the reason for the change of the feeds."))
         policies.lock_versions(cleaned["variant"])
         active = RankingPolicy.objects.filter(variant=cleaned["variant"], is_active=True).first()
         if active and str(active) != cleaned.get("started_from"):
             raise ValidationError(
-                f"Feeds use {active}, which is not the version that this form started from. Nothing was saved. Make a "
-                "new version from that one, or save without using it."
+                gettext(
+                    "Feeds use {active}, which is not the version that this form started from. Nothing was saved. "
+                    "Make a new version from that one, or save without using it."
+                ).format(active=active)
             )
         return cleaned
 

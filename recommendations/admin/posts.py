@@ -8,8 +8,9 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy, ngettext
 
-from monitoring.admin_columns import rounded
+from monitoring.admin_columns import rounded, with_count
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin, TrackedAdmin
 from recommendations.admin.formatting import summarize_vectors
@@ -39,14 +40,14 @@ class PostAdmin(TrackedAdmin):
     list_filter = ("visibility", "sensitivity", ("removed_at", admin.EmptyFieldListFilter))
     list_select_related = ("author",)
     search_fields = ("^external_id", "text")
-    search_help_text = "First characters of the id, or words of the text"
+    search_help_text = gettext_lazy("First characters of the id, or words of the text")
     autocomplete_fields = ("author",)
     date_hierarchy = "created_at"
     readonly_fields = ("sensitivity", "removed_at", "changed_at")
     actions = ("remove", "restore")
     derived_columns = ("sensitivity",)
 
-    @admin.display(description="text")
+    @admin.display(description=gettext_lazy("text"))
     def text_excerpt(self, post: Post) -> str:
         """Return the first 60 characters of the text."""
         return post.text if len(post.text) <= 60 else f"{post.text[:60]}…"
@@ -61,17 +62,21 @@ class PostAdmin(TrackedAdmin):
         obj.sensitivity = classify_sensitivity(obj.safety_labels)
         super().save_model(request, obj, form, change)
 
-    @admin.action(description="Remove from all feeds", permissions=["change"])
+    @admin.action(description=gettext_lazy("Remove from all feeds"), permissions=["change"])
     def remove(self, request: HttpRequest, posts: QuerySet[Post]) -> None:
         """Remove these posts."""
         count = publish.remove_posts(post_ids=list(posts.values_list("pk", flat=True)), now=now())
-        self.message_user(request, f"{count} removed.", messages.SUCCESS)
+        self.message_user(
+            request, with_count(ngettext("{n} post removed.", "{n} posts removed.", count), count), messages.SUCCESS
+        )
 
-    @admin.action(description="Restore", permissions=["change"])
+    @admin.action(description=gettext_lazy("Restore"), permissions=["change"])
     def restore(self, request: HttpRequest, posts: QuerySet[Post]) -> None:
         """Restore these removed posts."""
         count = publish.restore_posts(post_ids=list(posts.values_list("pk", flat=True)), now=now())
-        self.message_user(request, f"{count} restored.", messages.SUCCESS)
+        self.message_user(
+            request, with_count(ngettext("{n} post restored.", "{n} posts restored.", count), count), messages.SUCCESS
+        )
 
 
 @admin.register(PostEmbedding)
@@ -80,7 +85,7 @@ class PostEmbeddingAdmin(ReadOnlyAdmin):
     list_filter = ("space", "embedding_model")
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
-    search_help_text = "First characters of the post's id"
+    search_help_text = gettext_lazy("First characters of the post's id")
     fields = ("post", "space", "embedding_model", "dimension", "vector_summary", "version", "changed_at")
     readonly_fields = ("vector_summary",)
 
@@ -88,7 +93,7 @@ class PostEmbeddingAdmin(ReadOnlyAdmin):
         embeddings: QuerySet[PostEmbedding] = super().get_queryset(request)
         return embeddings.defer("vector")
 
-    @admin.display(description="vector")
+    @admin.display(description=gettext_lazy("vector"))
     def vector_summary(self, embedding: PostEmbedding) -> str:
         """Return the dimension and norm of the vector."""
         return summarize_vectors(embedding.vector, embedding.dimension)
@@ -107,7 +112,7 @@ class PostStatsAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
-    search_help_text = "First characters of the post's id"
+    search_help_text = gettext_lazy("First characters of the post's id")
 
 
 @admin.register(RegionStats)
@@ -116,4 +121,4 @@ class RegionStatsAdmin(ReadOnlyAdmin):
     list_filter = ("region",)
     list_select_related = ("post",)
     search_fields = ("^post__external_id", "=region")
-    search_help_text = "First characters of the post's id, or a region"
+    search_help_text = gettext_lazy("First characters of the post's id, or a region")

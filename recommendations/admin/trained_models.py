@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin
@@ -30,42 +31,42 @@ class TrainedModelAdmin(ReadOnlyAdmin):
         """Return whether the user may run the actions. The page itself is read-only."""
         return request.user.has_perm("recommendations.change_trainedmodel")
 
-    @admin.display(description="size", ordering="size_bytes")
+    @admin.display(description=gettext_lazy("size"), ordering="size_bytes")
     def size(self, model: TrainedModel) -> str:
         """Return the size of the arrays."""
         return filesizeformat(model.size_bytes)
 
-    @admin.display(description="NDCG@10")
+    @admin.display(description=gettext_lazy("NDCG@10"))
     def quality(self, model: TrainedModel) -> str | None:
         """Return the quality on held-out likes."""
         return format_metric(model.metrics.get("ndcg10"))
 
-    @admin.display(description="NDCG@10 by number of likes")
+    @admin.display(description=gettext_lazy("NDCG@10 by number of likes"))
     def by_likes(self, model: TrainedModel) -> str | None:
         """Return the quality of ranking by the number of likes, on the same held-out likes."""
         return format_metric(model.metrics.get("popularity", {}).get("ndcg10"))
 
-    @admin.display(description="metrics")
+    @admin.display(description=gettext_lazy("metrics"))
     def measured(self, model: TrainedModel) -> SafeString:
         """Return the metrics as an HTML table. Those of what the model was compared with are named by both."""
         rows: list[tuple[str, object]] = []
         for name, value in model.metrics.items():
             inner = value.items() if isinstance(value, dict) else ()
             rows += [(f"{name}: {key}", item) for key, item in inner] or [(name, value)]
-        return html_table(("metric", "value"), [(name, format_metric(value)) for name, value in rows])
+        return html_table((gettext("metric"), gettext("value")), [(name, format_metric(value)) for name, value in rows])
 
-    @admin.display(description="typical scores")
+    @admin.display(description=gettext_lazy("typical scores"))
     def typical_scores(self, model: TrainedModel) -> SafeString:
         """Return the typical score of a post on a first page by score part, as an HTML table."""
         rows = [(name, format_metric(value)) for name, value in model.scales.items()]
-        return html_table(("score part", "score"), rows)
+        return html_table((gettext("score part"), gettext("score")), rows)
 
-    @admin.action(description="Activate", permissions=["activate"])
+    @admin.action(description=gettext_lazy("Activate"), permissions=["activate"])
     def activate(self, request: HttpRequest, queryset: QuerySet[TrainedModel]) -> None:
         """Activate the selected model."""
         self.change_active(request, queryset, trained_models.activate_model)
 
-    @admin.action(description="Roll back from this model", permissions=["activate"])
+    @admin.action(description=gettext_lazy("Roll back from this model"), permissions=["activate"])
     def roll_back(self, request: HttpRequest, queryset: QuerySet[TrainedModel]) -> None:
         """Retire the selected model, which must be active, and activate the one before it."""
         self.change_active(request, queryset, trained_models.roll_back)
@@ -74,14 +75,15 @@ class TrainedModelAdmin(ReadOnlyAdmin):
         """Call *change* for the selected model, and report which model is active."""
         selected = list(queryset.values_list("pk", flat=True))
         if len(selected) != 1:
-            self.message_user(request, "Select one model.", messages.ERROR)
+            self.message_user(request, gettext("Select one model."), messages.ERROR)
             return
         try:
             active = change(model_id=selected[0], now=now())
         except ServiceError as error:
             self.message_user(request, str(error), messages.ERROR)
             return
-        self.message_user(request, f"Model {active.id} is active. Feeds use it within seconds.", messages.SUCCESS)
+        text = gettext("Model {id} is active. Feeds use it within seconds.").format(id=active.id)
+        self.message_user(request, text, messages.SUCCESS)
 
 
 def format_metric(value: object) -> str | None:

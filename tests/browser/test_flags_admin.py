@@ -97,10 +97,8 @@ def test_the_pages_fit_a_phone_in_dark_mode(browser, site):
     assert page.page_errors == []
 
 
-@pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
-def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
-    """The warning, plots and tables stay within the page, and a button requests an analysis."""
-    moment = now()
+def analyze_experiment(moment):
+    """Return an experiment with an analysis at *moment*, whose units do not match the weights."""
     factories.flag("pace", at=moment, is_enabled=True)
     experiment = factories.experiment("pace", at=moment - timedelta(days=3))
     phase = experiment.phases.get()
@@ -116,6 +114,13 @@ def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
         for n in range(400)
     )
     interim_analysis.run_interim_analysis(key="trial", now=moment)
+    return experiment
+
+
+@pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
+def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
+    """The warning, plots and tables stay within the page, and a button requests an analysis."""
+    experiment = analyze_experiment(now())
     page = sign_in(browser, site, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(f"{site}/admin/flags/experiment/{experiment.pk}/results/")
     expect(page.get_by_role("alert")).to_contain_text("Sample ratio mismatch")

@@ -11,6 +11,7 @@ from recommendations.models import Member, Post
 from recsys_project import messages
 from tests import factories
 from tests.browser.test_explorer import assert_accessible, open_feed
+from tests.browser.test_flags_admin import analyze_experiment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WIDE = {"locale": "de-DE", "viewport": {"width": 1280, "height": 900}}
@@ -22,7 +23,8 @@ READ_TEXTS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const { parentElement, textContent } = walker.currentNode;
-    if (!parentElement.closest("script, style, noscript, code, pre, [lang]:not(html)")) texts.push(textContent);
+    const hidden = "script, style, noscript, code, pre, .material-symbols-outlined, [lang]:not(html)";
+    if (!parentElement.closest(hidden)) texts.push(textContent);
   }
   for (const name of ["aria-label", "title", "placeholder", "alt", "label"])
     for (const node of document.querySelectorAll(`[${name}]`)) texts.push(node.getAttribute(name));
@@ -162,7 +164,7 @@ def test_public_pages_are_german(page):
 
 @pytest.mark.parametrize("page", [WIDE, PHONE], indirect=True, ids=["wide", "phone"])
 def test_pages_of_staff_are_german(page, site, client):
-    client.force_login(get_user_model().objects.create_superuser("operator"))
+    client.force_login(get_user_model().objects.create_superuser("erika"))
     page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
     for path, heading in [
         ("/dashboard/", "Warteschlangen und Worker"),
@@ -176,7 +178,35 @@ def test_pages_of_staff_are_german(page, site, client):
         assert [text for text in texts if any(pattern.fullmatch(text) for pattern in WHOLE_ENGLISH)] == []
         assert_no_overflow(page)
         if path != "/admin/":  # tests/browser/test_admin_pages.py checks it: the theme has faults of its own
+            expect(page.get_by_role("button", name="English")).to_be_visible()
             assert_accessible(page)
+
+
+@pytest.mark.parametrize("page", [WIDE, PHONE], indirect=True, ids=["wide", "phone"])
+def test_the_admin_is_german(page, site, client):
+    experiment = analyze_experiment(now())
+    client.force_login(get_user_model().objects.create_superuser("erika"))
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+    post = Post.objects.get(external_id="bread/1")
+    english = {}
+    for path, text, part in [
+        ("/admin/recommendations/post/", "Externe ID", None),
+        (f"/admin/recommendations/post/{post.pk}/change/", "Sicherheitskennzeichnungen", None),
+        ("/admin/recommendations/rankingpolicy/add/", "Beliebtheit und Alter", ".policy-preview"),
+        ("/admin/flags/flag/", "Verkehr", None),
+        ("/admin/flags/flag/add/", "Zeitplan", None),
+        ("/admin/flags/flag/playground/", "Angenommene Attribute", None),
+        (f"/admin/flags/experiment/{experiment.pk}/change/", "Hypothese", None),
+        (f"/admin/flags/experiment/{experiment.pk}/results", "Teststärke", "#report"),
+    ]:
+        page.goto(path)
+        expect(page.locator("body")).to_contain_text(text)
+        texts = page.evaluate(READ_TEXTS)
+        english[path] = [text for text in texts if any(pattern.fullmatch(text) for pattern in WHOLE_ENGLISH)]
+        assert_no_overflow(page)
+        if part:  # the theme has faults of its own
+            assert_accessible(page, part)
+    assert {path: found for path, found in english.items() if found} == {}
 
 
 @pytest.mark.parametrize("page", [{"locale": "en-US"}], indirect=True)
@@ -191,3 +221,6 @@ def test_the_switch_changes_the_language_of_all_pages_until_it_changes_it_back(p
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", name="Sign in to recsys")).to_be_visible()
     expect(page.locator("html")).to_have_attribute("lang", "en")
+    page.goto("/main-parameters/")
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page.get_by_role("heading", name="Wie Feeds entstehen")).to_be_visible()

@@ -191,6 +191,15 @@ def test_the_report_shows_the_results(releaser, trial):  # noqa: F811
     assert float(goal["lift"]) == results["comparisons"][0]["numbers"]["lift"] and goal["verdict"] == "better"
 
 
+def test_the_report_is_in_the_readers_language_and_the_api_in_english(releaser, trial):  # noqa: F811
+    interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
+    german = {"Accept-Language": "de"}
+    content = releaser.get(page("results", trial), headers=german).content.decode()
+    assert "als die Kontrolle; das ist eindeutig." in content and "conclusive" not in content
+    results = releaser.get("/api/v1/experiments/trial/results", headers=german).json()
+    assert results["sentence"].endswith("this is conclusive.")
+
+
 def test_the_record_of_the_report_is_for_those_who_may_read_changes(client, trial):  # noqa: F811
     interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
     user = factories.staff()

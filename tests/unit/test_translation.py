@@ -7,10 +7,10 @@ import re
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.utils.text import camel_case_to_spaces
+from django.utils.translation import gettext, override
 
 from recsys_project import admin_pages, messages
-from recsys_project.model_names import NAMES
+from recsys_project.model_texts import list_models, list_texts
 
 CATALOGUES = [(language, domain) for language in messages.TRANSLATED for domain in messages.DOMAINS]
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd%]|\{\w*\}")
@@ -35,14 +35,21 @@ def list_forms(message):
     return texts, (message.string,) if isinstance(message.string, str) else message.string
 
 
-def test_each_list_of_the_admin_has_a_translated_name_which_is_its_own_in_english():
-    for label, names in NAMES.items():
-        model = apps.get_model(label)
-        declared = model._meta.original_attrs  # `translate_model_names` leaves these as they are
-        name = declared.get("verbose_name", camel_case_to_spaces(model.__name__))
-        assert (name, declared.get("verbose_name_plural", f"{name}s")) == names, label
+def test_the_texts_of_each_list_of_the_admin_and_of_its_fields_are_collected():
     labels = {label for group in admin_pages.every_group() for label in group.lists}
-    assert set(NAMES) == {label for label in labels if not label.startswith("auth.")}
+    assert {label for label in labels if not label.startswith("auth.")} <= {m._meta.label for m in list_models()}
+    with override("de"):  # the texts are those of the sources, whatever the language
+        texts = {text for _, text in list_texts()}
+    assert {"post", "external id", "The id of this post on the platform.", "rolled back", "rollout phases"} <= texts
+
+
+def test_texts_of_models_are_translated_where_they_are_shown_and_not_in_migrations():
+    field = apps.get_model("flags.Flag")._meta.get_field("owner")
+    assert (str(field.verbose_name), str(field.help_text)) == ("owner", "The responsible team.")
+    with override("de"):
+        assert (str(field.verbose_name), str(field.help_text)) == ("Zuständige", "Das zuständige Team.")
+    with override(None):
+        assert field.deconstruct()[3]["help_text"] == "The responsible team."
 
 
 def test_each_supported_language_has_a_catalogue():
@@ -128,3 +135,8 @@ def test_a_missing_translation_is_reported(monkeypatch, tmp_path, capsys):
     script = messages.compiled_path("de", "djangojs").read_text()
     assert "export const pluralIndex = (n) => Number((n != 1));" in script
     assert '"{n} day": [' in script
+
+
+def test_texts_of_the_theme_are_translated():
+    with override("de"):
+        assert [text for text in messages.THEME_TEXTS if gettext(text) == text and text != "System"] == []

@@ -15,7 +15,7 @@ if (section && form) {
     const body = new FormData(form);
     body.set("preview_members", members.value);
     result.setAttribute("aria-busy", "true");
-    let html = "<p class='problem'>The preview failed. Try again shortly.</p>";
+    let html = `<p class="problem">${section.dataset.failed}</p>`;
     try {
       const response = await fetch(section.dataset.url, { method: "POST", body });
       if (response.ok) html = await response.text();
