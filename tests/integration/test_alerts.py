@@ -314,7 +314,7 @@ def test_alerts_are_acknowledged_by_an_action(gauge, admin_client, django_user_m
     selected = [alert.pk for alert in Alert.objects.all()]
     form = {"action": "acknowledge", "_selected_action": selected}
     answer = admin_client.post("/admin/monitoring/alert/", form, follow=True)
-    assert "1 acknowledged." in answer.content.decode()
+    assert "1 alert acknowledged." in answer.content.decode()
     names = {alert.pk == first.pk: alert.acknowledged_by.username for alert in Alert.objects.all()}
     assert names == {True: "other", False: "admin"}
 
