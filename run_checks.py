@@ -43,8 +43,7 @@ TESTS: list[Check] = [
         {"TEST_DATABASE": "postgresql"},
     ),
     ("journeys, browser, inputs and attacks", [*PYTEST, *FILE_BY_FILE, *(f"tests/{s}" for s in SERVER_SUITES)], {}),
-    # The five minutes of the soak begin first, beside all others.
-    ("faults", [*PYTEST, *FILE_BY_FILE, "tests/faults/test_soak.py", "tests/faults"], {}),
+    ("faults", [*PYTEST, *FILE_BY_FILE, "tests/faults"], {}),
 ]
 
 
