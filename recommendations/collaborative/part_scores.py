@@ -43,7 +43,7 @@ class PartScores:
     """One score part of a member: 0 for a post that no reaction speaks for."""
 
     source_ids: Int64Array  # (r,) the post of each reaction
-    strengths: Int64Array  # (r,)
+    strengths: Int64Array  # (r,) below 2^15 in absolute value
     lengths: Int64Array  # (r,) how many posts each reaction speaks for or against
     keys: Int64Array | Int32Array  # (e,) those posts, reaction after reaction: positions in *key_ids*
     weights: Int16Array  # (e,) in units of `WEIGHT_UNIT`

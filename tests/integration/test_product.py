@@ -13,7 +13,7 @@ from monitoring.clock import now
 from recommendations import models as m
 from recommendations import roles
 from recommendations.api.product import build_context
-from recommendations.contracts import Visibility
+from recommendations.contracts import Sensitivity, Visibility
 from recommendations.services.measuring import product
 from tests import factories
 
@@ -360,6 +360,8 @@ def test_readers_who_may_read_posts_see_what_the_listed_posts_are(client, top_po
     assert reverse("admin:recommendations_post_change", args=[top_post.pk]) in listed
     assert "by author" in listed and "?mode=similar&amp;text=p0" in listed
     assert '<img src="http://testserver/static/a.png" alt="A loaf"' in listed and "elsewhere" not in listed
+    m.Post.objects.filter(pk=top_post.pk).update(sensitivity=Sensitivity.SENSITIVE)
+    assert "<img" not in list_top_posts(client), "a sensitive picture is shown to nobody who did not ask for it"
     m.Post.objects.filter(pk=top_post.pk).update(text="word " * 100, media=[])
     listed = list_top_posts(client)
     assert f">{('word ' * 20).rstrip()}…</a>" in listed and "<img" not in listed
@@ -388,11 +390,12 @@ def test_the_link_to_the_explorer_is_for_readers_of_feeds(client, top_post):
         lambda post: m.Post.objects.filter(pk=post.pk).update(removed_at=now()),
         lambda post: m.Post.objects.filter(pk=post.pk).update(visibility=Visibility.PRIVATE),
         lambda post: m.Post.objects.filter(pk=post.pk).update(visibility=Visibility.FOLLOWERS),
+        lambda post: m.Post.objects.filter(pk=post.pk).update(sensitivity=Sensitivity.FORBIDDEN),
         lambda post: m.Member.objects.filter(pk=post.author_id).update(is_active=False),
         lambda post: m.PrivacySettings.objects.filter(member_id=post.author_id).update(is_private=True),
         lambda post: post.delete(),
     ],
-    ids=["removed", "private", "for followers", "inactive author", "private author", "erased"],
+    ids=["removed", "private", "for followers", "forbidden", "inactive author", "private author", "erased"],
 )
 def test_a_post_that_is_no_longer_public_is_left_out_though_the_report_is_cached(client, top_post, hide, role):
     assert top_post.external_id in list_top_posts(staff_client(client, role))

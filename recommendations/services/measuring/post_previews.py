@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from recommendations.contracts import Visibility
+from recommendations.contracts import Sensitivity, Visibility
 from recommendations.models import Post
 
 EXCERPT_LENGTH = 100
@@ -27,21 +27,31 @@ class PostPreview:
     excerpt: str
     """The beginning of the text's first line; empty for a post without text."""
     media: list[Any]
+    """Empty for a sensitive post: the page shows no picture that its reader did not ask for."""
 
 
 def public_posts() -> QuerySet[Post]:
-    """Return the posts that everybody may see: those that are not removed, of active members with open accounts."""
+    """
+    Return the posts that everybody may see who accepts their content.
+
+    They are not removed and not forbidden, and their authors are active members with open accounts.
+    """
     return Post.objects.filter(
-        removed_at=None, visibility=Visibility.PUBLIC, author__is_active=True, author__privacy__is_private=False
+        removed_at=None,
+        visibility=Visibility.PUBLIC,
+        sensitivity__lt=Sensitivity.FORBIDDEN,
+        author__is_active=True,
+        author__privacy__is_private=False,
     )
 
 
 def preview_posts(post_ids: Collection[str]) -> Mapping[str, PostPreview]:
     """Return the previews of the posts that are public now, by id. One statement."""
-    columns = ("external_id", "pk", "author__external_id", "text", "media")
+    columns = ("external_id", "pk", "author__external_id", "text", "media", "sensitivity")
     rows = public_posts().filter(external_id__in=post_ids).values_list(*columns)
     return {
-        post_id: PostPreview(pk, author_id, shorten(text), media or []) for post_id, pk, author_id, text, media in rows
+        post_id: PostPreview(pk, author_id, shorten(text), media if sensitivity == Sensitivity.SAFE and media else [])
+        for post_id, pk, author_id, text, media, sensitivity in rows
     }
 
 

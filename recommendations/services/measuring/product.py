@@ -25,7 +25,7 @@ from django.db.models import Model, QuerySet, Sum
 from django.utils.translation import gettext
 from numpy.typing import NDArray
 
-from recommendations.contracts import FeedbackTarget, Origin, Reason, Visibility
+from recommendations.contracts import FeedbackTarget, Origin, Reason
 from recommendations.models import (
     FeedHour,
     FeedRequest,
@@ -357,12 +357,8 @@ def compute_gini(counts: NDArray[np.float64], total: int) -> float | None:
 
 def new_posts_reached(period: Period) -> float | None:
     """Return the percentage of the period's new public posts that were served `NEW_POST_IMPRESSIONS` times."""
-    new = Post.objects.filter(
-        created_at__gte=period.starts_at,
-        created_at__lt=period.ends_at,
-        removed_at=None,
-        visibility=Visibility.PUBLIC,
-    ).order_by("-created_at")
+    created = public_posts().filter(created_at__gte=period.starts_at, created_at__lt=period.ends_at)
+    new = created.order_by("-created_at")
     counts = list(new.values_list("stats__served_count", flat=True)[:MAX_NEW_POSTS])
     return percent(sum((count or 0) >= NEW_POST_IMPRESSIONS for count in counts), len(counts))
 
