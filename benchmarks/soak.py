@@ -18,9 +18,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import redis
 
 import tests.conftest  # noqa: F401  # sets the environment of Django
@@ -63,13 +65,22 @@ def measure(seconds: float, database: str, folder: Path) -> tuple[list[Sample], 
             if len(pages) > 1:
                 sample["p99 of feeds, ms"] = statistics.quantiles(pages, n=100)[-1]
             for name, server in service.processes.items():
-                family = server.family()
-                sample[f"memory of {name}"] = float(sum(process.memory_info().rss for process in family))
-                sample[f"descriptors of {name}"] = float(sum(process.num_fds() for process in family))
+                memory, descriptors = measure_family(server.family())
+                sample[f"memory of {name}"], sample[f"descriptors of {name}"] = memory, descriptors
             samples.append(sample)
         clients.stop()
         answers = clients.history.answers
     return samples, sum(answer.outcome is not Outcome.RIGHT for answer in answers)
+
+
+def measure_family(family: Iterable[psutil.Process]) -> tuple[float, float]:
+    """Return the bytes of memory and the descriptors of processes. One that ends at this moment has none."""
+    memory = descriptors = 0
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            rss, count = process.memory_info().rss, process.num_fds()
+            memory, descriptors = memory + rss, descriptors + count
+    return float(memory), float(descriptors)
 
 
 def compare(samples: Sequence[Sample]) -> dict[str, dict[str, float | bool]]:
