@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -31,6 +31,8 @@ MAX_LIST = 100
 MAX_PREFERENCES = 500
 """Muted words, muted tags and interest tags of a member."""
 MAX_MEDIA = 20
+MAX_CACHED_PARSERS = 1_000
+"""Far more than there are types. Changes the speed and the memory."""
 RESERVED_SEGMENTS = frozenset(
     {
         "feed",
@@ -155,8 +157,12 @@ def without_repetitions(items: list[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
 
 
-def described(parse: Callable[[object], Any], **schema: Any) -> tuple[BeforeValidator, WithJsonSchema]:
-    """Return the annotations of a type: its parser and its JSON schema."""
+def described(parse: Callable[..., Any], **schema: Any) -> tuple[BeforeValidator, WithJsonSchema]:
+    """
+    Return the annotations of a type: its parser and its JSON schema.
+
+    *parse* takes a value, or a value and pydantic's `ValidationInfo`, whose context has what `read` was given.
+    """
     return BeforeValidator(parse), WithJsonSchema(schema)
 
 
@@ -219,9 +225,9 @@ Media = Annotated[
 ]
 
 
-@cache
+@lru_cache(MAX_CACHED_PARSERS)
 def adapter(value_type: Any) -> TypeAdapter[Any]:
-    """Return the parser of a type."""
+    """Return the parser of a type. It takes a millisecond and 50 KB, so a type must not depend on a request."""
     return TypeAdapter(value_type)
 
 
@@ -230,10 +236,10 @@ def json_schema(value_type: Any) -> dict[str, Any]:
     return adapter(value_type).json_schema()
 
 
-def read(value_type: Any, value: object) -> Any:
-    """Return the normal form of *value*. Raises `InvalidValueError`."""
+def read(value_type: Any, value: object, *, now: datetime | None = None) -> Any:
+    """Return the normal form of *value* at *now*, which `PastTime` needs. Raises `InvalidValueError`."""
     try:
-        return adapter(value_type).validate_python(value)
+        return adapter(value_type).validate_python(value, context={"now": now})
     except ValidationError as error:
         raise error.errors()[0]["ctx"]["error"] from None
 

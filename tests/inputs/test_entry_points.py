@@ -134,7 +134,7 @@ def is_utf8(text: str) -> bool:
 def fields(kind: str) -> list[tuple[str, str]]:
     """Return the fields of *kind* whose type has cases, with the name of the type."""
     single = SINGLE[kind]
-    return [*single.items(), *((name, LISTS[name]) for name in LISTS if name in file_layouts(NOW)[kind].types)]
+    return [*single.items(), *((name, LISTS[name]) for name in LISTS if name in file_layouts(NOW.year)[kind].types)]
 
 
 def check(verdicts: list[tuple[str, Case, bool]]) -> None:

@@ -13,6 +13,7 @@ from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors.embedding import embed_posts
 from tests import factories
 from tests.factories import NOW
+from values.types import adapter
 
 pytestmark = pytest.mark.django_db
 POST = {"id": "p/1", "author_id": "bob", "visibility": "public", "created_at": "2026-01-30T08:00:00Z", "text": "a film"}
@@ -190,3 +191,22 @@ def test_a_half_of_a_surrogate_pair_is_quoted_as_its_escape_sequence(api):
     response = send(api, "post", "members", {"members": [{"id": "ann", "is_private": True, "\ud800": ["\ud800"]}]})
     (result,) = response.json()["results"]
     assert result["status"] == "rejected" and "\\ud800" in result["problem"]["errors"][0]["pointer"]
+
+
+def test_a_request_builds_no_types_of_its_own(api):
+    """Types are kept with their parsers, so one that depends on the request's time would never be freed."""
+    factories.member("bob")
+    bodies = [
+        ("members", {"members": [{"id": "ann", "is_private": False, "created_at": "2026-01-30T08:00:00Z"}]}),
+        ("posts", {"posts": [POST]}),
+        (
+            "interactions",
+            {"events": [{"event_id": "e", "member_id": "bob", "post_id": "p/1", "kind": "like"}]},
+        ),
+    ]
+    built = []
+    for _ in range(2):
+        for path, body in bodies:
+            assert send(api, "post", path, body).status_code == 200
+        built.append(adapter.cache_info().misses)
+    assert built[1] == built[0]

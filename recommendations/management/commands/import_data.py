@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = "fields (* required):\n" + "\n".join(
             f"  {kind}: {', '.join(name + '*' * (name in layout.required) for name in layout.types)}"
-            for kind, layout in file_layouts(now()).items()
+            for kind, layout in file_layouts(now().year).items()
         )
         parser.add_argument("kind", choices=FILE_KINDS, help="content of the file")
         parser.add_argument(

@@ -88,7 +88,7 @@ def import_file(
             return build_summary(checkpoint, None, resumed_at_line=1, is_already_imported=True)
         if dry_run:
             checkpoint = ImportCheckpoint(kind=kind, started_at=now)
-        layout = file_layouts(now)[kind]
+        layout = file_layouts(now.year)[kind]
         position = (checkpoint.offset, checkpoint.line)
         rows = read_rows(file, format_name, layout, position)
         rejects = RejectsFile(errors_path or default_errors_path(path), format_name, checkpoint.errors_size)
@@ -150,7 +150,7 @@ def write_chunk(kind: str, layout: FileLayout, chunk: Sequence[Row], now: dateti
     errors: list[RowError] = []
     parsed = []
     for row in chunk:
-        fields = row.error or layout.parse(row.values or {}, row.line)
+        fields = row.error or layout.parse(row.values or {}, row.line, now)
         if isinstance(fields, RowError):
             errors.append(fields)
         else:

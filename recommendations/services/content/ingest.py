@@ -42,8 +42,8 @@ def ingest_items(*, kind: Literal["members", "posts"], items: Sequence[object], 
     Of several items with the same id, the later override the earlier: the first has the status that it would have
     alone, and the others together have the status of a second request.
     """
-    layout = file_layouts(now)[kind]
-    parsed = [parse_item(layout, item, number) for number, item in enumerate(items)]
+    layout = file_layouts(now.year)[kind]
+    parsed = [parse_item(layout, item, number, now) for number, item in enumerate(items)]
     valid: list[ParsedRow] = [
         (number, fields) for number, fields in enumerate(parsed) if not isinstance(fields, RowError)
     ]
@@ -68,11 +68,11 @@ def ingest_items(*, kind: Literal["members", "posts"], items: Sequence[object], 
     return results
 
 
-def parse_item(layout: FileLayout, item: object, number: int) -> dict[str, Any] | RowError:
+def parse_item(layout: FileLayout, item: object, number: int, now: datetime) -> dict[str, Any] | RowError:
     """Return the parsed fields of the item, or its error."""
     if not isinstance(item, Mapping):
         return RowError(number, "", "is not an object", 'Write {"id": "…", …}.')
-    return layout.parse(item, number)
+    return layout.parse(item, number, now)
 
 
 @write_transaction

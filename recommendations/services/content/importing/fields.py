@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache
 from typing import Annotated, Any
+
+from pydantic import ValidationInfo
 
 from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind, Sensitivity, Visibility
 from recommendations.services.content.importing.problems import RowError
@@ -55,8 +57,8 @@ class FileLayout:
     types: FieldTypes
     required: tuple[str, ...]
 
-    def parse(self, raw: Mapping[str, object], line: int) -> dict[str, object] | RowError:
-        """Return the parsed fields of *raw*, a JSON object, or the first error."""
+    def parse(self, raw: Mapping[str, object], line: int, now: datetime) -> dict[str, object] | RowError:
+        """Return the parsed fields of *raw*, a JSON object, at *now*, or the first error."""
         if (unknown := find_unknown_name(raw, self.types)) is not None:
             return RowError(line, unknown[:60], *describe_unknown_name(unknown, self.types))
         given = {name: value for name, value in raw.items() if value is not None or name in CLEARED_BY_NULL}
@@ -66,7 +68,7 @@ class FileLayout:
         parsed = {}
         for name, value in given.items():
             try:
-                parsed[name] = None if value is None else read(self.types[name], value)
+                parsed[name] = None if value is None else read(self.types[name], value, now=now)
             except InvalidValueError as error:
                 return RowError(line, name, error.problem, error.advice)
         return parsed
@@ -76,9 +78,9 @@ class FileLayout:
         return {name: read_cell(self.types[name], cell) for name, cell in cells.items() if cell}
 
 
-def parse_past_time(value: object, now: datetime) -> datetime:
-    """Return a time that is at most `MAX_CLOCK_SKEW` after *now*."""
-    moment = parse_time(value)
+def parse_past_time(value: object, info: ValidationInfo[dict[str, datetime]]) -> datetime:
+    """Return a time that is at most `MAX_CLOCK_SKEW` after the time of the reading."""
+    moment, now = parse_time(value), info.context["now"]
     if moment - now > MAX_CLOCK_SKEW:
         ahead = str(moment - now).split(".")[0]
         advice = (
@@ -89,20 +91,23 @@ def parse_past_time(value: object, now: datetime) -> datetime:
     return moment
 
 
-def file_layouts(now: datetime) -> dict[str, FileLayout]:
+PastTime = Annotated[datetime, *described(parse_past_time, type="string", format="date-time")]
+
+
+@lru_cache(4)
+def file_layouts(year: int) -> dict[str, FileLayout]:
     """
-    Return the layout of each kind of file, at *now*.
+    Return the layout of each kind of file in this year, in which nobody is born later.
 
     The privacy of an account and the visibility of a post are required: otherwise an account or post would become
     public if the field was omitted by mistake.
     """
-    past_time = Annotated[datetime, *described(partial(parse_past_time, now=now), type="string", format="date-time")]
     members = {
         "id": Id,
         "is_private": Boolean,
         "languages": list_of(Language),
         "region": Region,
-        "birth_year": whole_number_from(FIRST_BIRTH_YEAR, now.year),
+        "birth_year": whole_number_from(FIRST_BIRTH_YEAR, year),
         "is_adult": Boolean,
         "is_active": Boolean,
         "is_personalized": Boolean,
@@ -110,26 +115,26 @@ def file_layouts(now: datetime) -> dict[str, FileLayout]:
         "muted_words": list_of(Word, MAX_PREFERENCES),
         "muted_tags": list_of(Word, MAX_PREFERENCES),
         "interest_tags": list_of(Word, MAX_PREFERENCES),
-        "created_at": past_time,
+        "created_at": PastTime,
     }
     posts = {
         "id": Id,
         "author_id": Id,
         "visibility": choice_of(VISIBILITIES),
-        "created_at": past_time,
+        "created_at": PastTime,
         "text": Text,
         "kind": Slug,
         "language": Language,
         "tags": list_of(Word),
         "media": Media,
         "safety_labels": SafetyLabels,
-        "removed_at": past_time,
+        "removed_at": PastTime,
     }
     interactions = {
         "member_id": Id,
         "post_id": Id,
         "kind": choice_of(INTERACTION_KINDS),
-        "occurred_at": past_time,
+        "occurred_at": PastTime,
         "event_id": Id,
         "target": choice_of(TARGETS),
         "value": MeasuredValue,
@@ -139,7 +144,7 @@ def file_layouts(now: datetime) -> dict[str, FileLayout]:
         "source_id": Id,
         "target_id": Id,
         "kind": choice_of(RELATIONSHIP_KINDS),
-        "created_at": past_time,
+        "created_at": PastTime,
     }
     return {
         "members": FileLayout(members, ("id", "is_private")),
