@@ -152,7 +152,9 @@ def prepare_postgres(folder: Path) -> tuple[list[str | Path], str | None, str]:
         user=user,
         stdout=subprocess.DEVNULL,
     )
-    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
+    # Small buffers are full soon, so the memory of the server does not grow with the database.
+    settings = ["-c", "fsync=off", "-c", "shared_buffers=32MB"]
+    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), *settings]
     return (
         [programs / "postgres", "-D", data, *options],
         user,

@@ -99,12 +99,17 @@ class Database:
         )
 
     def bytes_per_row(self) -> float:
-        """Return the size of the database divided by the rows that traffic adds."""
+        """
+        Return the size of the database without the files of jobs, divided by the rows that traffic adds.
+
+        A file of a job has what its members did until then, so each is larger than the one before.
+        """
         tables = ("interaction", "seenpost", "servedpage", "feedrequest", "jobchunk", "jobfile")
         count = sum(self.query(f"SELECT count(*) FROM recommendations_{table}")[0][0] for table in tables)
         pages = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
         sql = pages if self._is_sqlite else "SELECT pg_database_size(current_database())"
-        return float(self.query(sql)[0][0]) / max(count, 1)
+        files = self.query("SELECT coalesce(sum(length(content)), 0) FROM recommendations_jobfile")[0][0]
+        return float(self.query(sql)[0][0] - files) / max(count, 1)
 
     def read_final(self) -> Final:
         """Return the final state, of one moment: workers may still be writing pages that were served."""
