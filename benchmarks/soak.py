@@ -6,8 +6,9 @@ Run mixed traffic for an hour and measure whether anything grows: memory, descri
 The processes and the clients are those of `tests/faults`, without faults: two web servers, two workers and beat; pages,
 events, changes of preferences, relationships, posts and members, and jobs. A sample is taken every few seconds. After
 a warm-up of a fifth of the time, the median of the first quarter of the samples is compared with that of the last
-quarter. Traffic adds rows to the database, so its size is measured per row. --json also writes the samples. --quick takes five minutes. Returns 1 if
-something has grown by more than 5 % and more than its noise (`NOISE`), or if a request failed.
+quarter. Traffic adds rows to the database, so its size is measured per row. --quick takes five minutes.
+--json also writes the samples. Returns 1 if something has grown by more than 5 % and more than its noise (`NOISE`), or
+if a request failed.
 """
 
 from __future__ import annotations
