@@ -83,7 +83,7 @@ def space_out(authors: list[int], topics: list[int], max_run: int) -> list[int]:
     author: int | None = None
     topic: int | None = None
     run_length = next_position = 0
-    while len(order) < len(authors):
+    for _ in authors:
         blocked_topic = topic if run_length >= max_run and topic != UNKNOWN else None
         chosen = None
         if skipped and (blocked_topic is None or skipped_topics[blocked_topic] < len(skipped)):
