@@ -765,12 +765,12 @@ class Candidates:
     if not TYPE_CHECKING:  # pragma: no branch - TYPE_CHECKING is always false at run time
 
         def __getattr__(self, name: str) -> NDArray[Any]:
-            if name not in CANDIDATE_COLUMNS or not self.__dict__:
-                raise AttributeError(f"Candidates have no column {name!r}")
-            if "_source" in self.__dict__:
+            if name in CANDIDATE_COLUMNS and "_source" in self.__dict__:
                 column = select_rows(getattr(self._source, name), self._selector)
-            else:
+            elif name in UNKNOWN_FACTS:
                 column = np.full((len(self), *UNKNOWN_FACTS[name].shape), UNKNOWN_FACTS[name])
+            else:
+                raise AttributeError(f"Candidates have no column {name!r}")
             self.__dict__[name] = column
             return column
 
