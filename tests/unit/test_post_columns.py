@@ -1,4 +1,4 @@
-"""The columns of the final check: the facts of posts that were read, and nothing that is known of posts that were deleted."""
+"""The columns of the final check: the facts of posts as they were read. Of deleted posts, nothing is known."""
 
 from __future__ import annotations
 
