@@ -711,30 +711,14 @@ class Candidates:
 
     @classmethod
     def unknown(cls, post_ids: Int64Array, origins: UInt16Array) -> Candidates:
-        """Return candidates with these ids and origins. Every other fact is unknown, so most filters drop them."""
-        n = len(post_ids)
-        return cls(
-            post_ids=post_ids,
-            origins=origins,
-            rows=np.full(n, UNKNOWN, np.int32),
-            author_ids=np.full(n, UNKNOWN, np.int64),
-            created_at=np.full(n, np.nan),
-            visibility=np.full(n, UNKNOWN, np.int8),
-            sensitivity=np.full(n, UNKNOWN, np.int8),
-            account_status=np.full(n, UNKNOWN, np.int8),
-            is_removed=np.ones(n, np.bool_),
-            is_seen=np.ones(n, np.bool_),
-            has_muted_word=np.ones(n, np.bool_),
-            language_ids=np.full(n, UNKNOWN, np.int32),
-            tag_ids=np.full((n, TAGS_PER_POST), UNKNOWN, np.int32),
-            popularity=np.zeros(n, np.float32),
-            year_popularity=np.zeros(n, np.float32),
-            trend=np.zeros(n, np.float32),
-            kind_ids=np.full(n, UNKNOWN, np.int32),
-            served_count=np.zeros(n, np.float32),
-            quality=np.full(n, 0.5, np.float32),
-            similarity=np.zeros(n, np.float32),
-        )
+        """
+        Return candidates with these ids and origins. Every other fact is unknown, so most filters drop them.
+
+        A column of unknown facts is created when it is first read: most are replaced before.
+        """
+        unknown = object.__new__(cls)
+        unknown.__dict__.update(post_ids=post_ids, origins=origins)
+        return unknown
 
     def __len__(self) -> int:
         return len(self.post_ids)
@@ -781,14 +765,38 @@ class Candidates:
     if not TYPE_CHECKING:  # pragma: no branch - TYPE_CHECKING is always false at run time
 
         def __getattr__(self, name: str) -> NDArray[Any]:
-            if name not in CANDIDATE_COLUMNS or "_source" not in self.__dict__:
+            if name in CANDIDATE_COLUMNS and "_source" in self.__dict__:
+                column = select_rows(getattr(self._source, name), self._selector)
+            elif name in UNKNOWN_FACTS:
+                column = np.full((len(self), *UNKNOWN_FACTS[name].shape), UNKNOWN_FACTS[name])
+            else:
                 raise AttributeError(f"Candidates have no column {name!r}")
-            column = select_rows(getattr(self._source, name), self._selector)
             self.__dict__[name] = column
             return column
 
 
 CANDIDATE_COLUMNS = tuple(f.name for f in fields(Candidates))
+UNKNOWN_FACTS: Mapping[str, Any] = {
+    "rows": np.int32(UNKNOWN),
+    "author_ids": np.int64(UNKNOWN),
+    "created_at": np.float64(np.nan),
+    "visibility": np.int8(UNKNOWN),
+    "sensitivity": np.int8(UNKNOWN),
+    "account_status": np.int8(UNKNOWN),
+    "is_removed": np.True_,
+    "is_seen": np.True_,
+    "has_muted_word": np.True_,
+    "language_ids": np.int32(UNKNOWN),
+    "tag_ids": np.full(TAGS_PER_POST, UNKNOWN, np.int32),
+    "popularity": np.float32(0),
+    "year_popularity": np.float32(0),
+    "trend": np.float32(0),
+    "kind_ids": np.int32(UNKNOWN),
+    "served_count": np.float32(0),
+    "quality": np.float32(0.5),
+    "similarity": np.float32(0),
+}
+"""The value of each column of `Candidates`, except ids and origins, for a post whose fact is unknown."""
 
 
 @dataclass(frozen=True)

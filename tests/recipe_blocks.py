@@ -87,10 +87,6 @@ def find_place(tree: ast.Module, place: str) -> tuple[int, int | None]:
         function = find(tree, ast.FunctionDef, match[1])
         starts = [s for s in function.body if ast.unparse(s).startswith(match[2])]
         return one(starts, place).end_lineno or 0, None
-    if match := re.fullmatch(r"at the end of cls in (\w+)\.(\w+)", place):
-        method = find(find(tree, ast.ClassDef, match[1]), ast.FunctionDef, match[2])
-        calls = [n for n in ast.walk(method) if isinstance(n, ast.Call) and ast.unparse(n.func) == "cls"]
-        return before_bracket(one(calls, place))
     if match := re.fullmatch(r"at the end of (\w+) in (\w+)", place):
         function = find(tree, ast.FunctionDef, match[2])
         values = [n.value for n in ast.walk(function) if isinstance(n, ast.keyword) and n.arg == match[1]]

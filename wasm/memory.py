@@ -6,9 +6,9 @@ do not store it.
 """
 
 import ctypes
+import math
 import mmap
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import wasmtime
@@ -23,28 +23,18 @@ LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
 LIBC = ctypes.CDLL(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """Part of the scratch: its address in the kernel, and the same bytes as an array."""
 
     address: int
     array: NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ArraySpec:
+class ArraySpec(NamedTuple):
     """Dtype and shape of an array that a call needs in the scratch."""
 
     dtype: DTypeLike
     shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes, rounded up so that the next array is aligned."""
-        size = np.dtype(self.dtype).itemsize
-        for length in self.shape:
-            size *= length
-        return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 class LinearMemory:
@@ -54,8 +44,14 @@ class LinearMemory:
         self._store = store
         self._memory = memory
         self.limit_bytes = min(limit_bytes, ADDRESS_SPACE_BYTES - PAGE_BYTES)
-        self._view = (0, 0, memoryview(b""))
+        self._read_extent()
         self._request_large_pages()
+
+    def _read_extent(self) -> None:
+        """Read where the memory is and how large. Both change only when it grows, and only `grow_to` grows it."""
+        self._base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        self._nbytes = self._memory.data_len(self._store)
+        self._bytes = memoryview((ctypes.c_ubyte * self._nbytes).from_address(self._base))
 
     def _request_large_pages(self) -> None:
         """
@@ -65,12 +61,12 @@ class LinearMemory:
         lost.
         """
         if LARGE_PAGES is not None:
-            LIBC.madvise(ctypes.c_void_p(self._base()), ctypes.c_size_t(self.limit_bytes), LARGE_PAGES)
+            LIBC.madvise(ctypes.c_void_p(self._base), ctypes.c_size_t(self.limit_bytes), LARGE_PAGES)
 
     @property
     def nbytes(self) -> int:
         """Current size in bytes. It never shrinks."""
-        return self._memory.data_len(self._store)
+        return self._nbytes
 
     def grow_to(self, nbytes: int) -> None:
         """Grow to at least *nbytes*, or raise `KernelMemoryError` and change nothing."""
@@ -86,31 +82,24 @@ class LinearMemory:
             self._memory.grow(self._store, -(-missing // PAGE_BYTES))
         except wasmtime.WasmtimeError as error:
             raise KernelMemoryError(f"the host refused {missing} more bytes of linear memory") from error
+        self._read_extent()
 
     def write(self, address: int, data: bytes) -> None:
         """Copy *data* to an address that the kernel returned."""
-        ctypes.memmove(self._base() + address, data, len(data))
+        ctypes.memmove(self._base + address, data, len(data))
 
     def copy_from(self, other: "LinearMemory", nbytes: int) -> None:
         """Copy the first *nbytes* of another instance's memory. Both memories must be at least that large."""
-        ctypes.memmove(self._base(), other._base(), nbytes)
-
-    def _base(self) -> int:
-        return ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        ctypes.memmove(self._base, other._base, nbytes)
 
     def lay_out(self, start: int, shapes: tuple[ArraySpec, ...]) -> list[Region]:
         """Return regions for *shapes*, one after another from address *start*; grow the memory if needed."""
-        sizes = [shape.nbytes for shape in shapes]
-        self.grow_to(start + sum(sizes))
-        memory, regions = self._bytes(), []
-        for shape, size in zip(shapes, sizes, strict=True):
-            regions.append(Region(start, np.ndarray(shape.shape, shape.dtype, memory, start)))
-            start += size
-        return regions
-
-    def _bytes(self) -> memoryview:
-        """Return the current memory as bytes. A new view is created when the memory has moved or grown."""
-        base, nbytes = self._base(), self.nbytes
-        if self._view[:2] != (base, nbytes):
-            self._view = (base, nbytes, memoryview((ctypes.c_ubyte * nbytes).from_address(base)))
-        return self._view[2]
+        addresses = [start]
+        for dtype, shape in shapes:
+            size = np.dtype(dtype).itemsize * math.prod(shape)
+            addresses.append(addresses[-1] + -(-size // ALIGNMENT) * ALIGNMENT)
+        self.grow_to(addresses[-1])
+        return [
+            Region(address, np.ndarray(shape, dtype, self._bytes, address))
+            for (dtype, shape), address in zip(shapes, addresses, strict=False)
+        ]

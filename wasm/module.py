@@ -28,8 +28,10 @@ BUILD_FILES: dict[Build, str] = {
 DEFAULT_BUILD: Build = "relaxed"
 """Changes the speed, never the result."""
 
-TICK_SECONDS = 0.01
-"""Resolution of a deadline."""
+TICK_SECONDS = 0.1
+"""
+Resolution of a deadline. Changes the speed: at each tick, the watchdog's thread takes the GIL from a thread that works.
+"""
 
 
 class Watchdog:

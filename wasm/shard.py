@@ -146,8 +146,9 @@ class Shard:
         interest_weights: Float32Array,
         columns: Float32Array,
         weights: Float32Array,
+        rejected_count: int,
     ) -> tuple[Float32Array, Float32Array]:
-        """Return totals (n,) and parts (n, 1 + c)."""
+        """Return totals (n,) and parts (n, p), one for each of *weights* (p,)."""
         count, width = columns.shape
         with self.kernel.lock:
             row, interest, interest_weight, column, weight, parts, totals = self.kernel.lay_out_scratch(
@@ -155,8 +156,8 @@ class Shard:
                 ArraySpec(np.float32, (len(interests), self._width)),
                 ArraySpec(np.float32, (len(interests),)),
                 ArraySpec(np.float32, (count, width)),
-                ArraySpec(np.float32, (1 + width,)),
-                ArraySpec(np.float32, (count, 1 + width)),
+                ArraySpec(np.float32, weights.shape),
+                ArraySpec(np.float32, (count, len(weights))),
                 ArraySpec(np.float32, (count,)),
             )
             row.array[:] = rows
@@ -166,7 +167,8 @@ class Shard:
             weight.array[:] = weights
             self.kernel.run_operation(
                 "score_candidates",
-                *(row.address, count, interest.address, interest_weight.address, len(interests)),
+                *(row.address, count, interest.address, interest_weight.address),
+                *(len(interests) - rejected_count, rejected_count),
                 *(column.address, width, weight.address, parts.address, totals.address),
             )
             return totals.array.copy(), parts.array.copy()

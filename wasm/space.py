@@ -175,30 +175,35 @@ class Space:
         columns: Float32Array,
         weights: Float32Array,
         extra_spaces: Sequence[Taste] = (),
+        *,
+        rejected_count: int = 0,
     ) -> tuple[Float32Array, Float32Array]:
         """
-        Return totals (n,) and the parts (n, 1 + c + s) that add up to them.
+        Return totals (n,) and the parts (n, p) that add up to them, one for each of *weights* (p,).
 
         Part 0 is weights[0] * taste. The taste for a row is the largest of interest_weights[j] *
-        cosine(row, interests[j]), and 0 for row -1 or without *interests* (i, d). Then follow one part for each of
-        *columns* (n, c) and one for the taste in each of the s *extra_spaces*, each times its weight. *weights* is
-        (1 + c + s,). A total is the sum of its parts from left to right.
+        cosine(row, interests[j]), and 0 for row -1 or without *interests* (i, d). The last *rejected_count* interests
+        are rejected: they have no taste, but one part more, which follows it, for the largest of their weighted
+        cosines, at least 0. Then follow one part for each of *columns* (n, c) and one for the taste in each of the
+        *extra_spaces*, each times its weight. A total is the sum of its parts from left to right.
         """
         rows = validation.check_rows("rows", rows, self._row_count)
         interests = validation.check_array("interests", interests, np.float32, (None, self.dimension))
         interest_weights = validation.check_array("interest_weights", interest_weights, np.float32, (len(interests),))
         columns = validation.check_array("columns", columns, np.float32, (len(rows), None))
-        weights = validation.check_array("weights", weights, np.float32, (1 + columns.shape[1] + len(extra_spaces),))
+        validation.check_range("rejected_count", rejected_count, 0, len(interests))
+        part_count = 1 + (rejected_count > 0) + columns.shape[1] + len(extra_spaces)
+        weights = validation.check_array("weights", weights, np.float32, (part_count,))
         if extra_spaces:
             tastes = [taste.space.score_taste(taste, len(rows)) for taste in extra_spaces]
             columns = np.column_stack([columns, *tastes])
         if len(self._shards) == 1:
-            return self._shards[0].score_candidates(rows, interests, interest_weights, columns, weights)
+            return self._shards[0].score_candidates(rows, interests, interest_weights, columns, weights, rejected_count)
         scored = self._gather_from_shards(
             rows,
-            (2 + columns.shape[1],),
+            (1 + part_count,),
             lambda shard, local, chosen: np.column_stack(
-                shard.score_candidates(local, interests, interest_weights, columns[chosen], weights)
+                shard.score_candidates(local, interests, interest_weights, columns[chosen], weights, rejected_count)
             ),
         )
         return scored[:, 0], scored[:, 1:]

@@ -79,16 +79,18 @@ class WasmEngine:
         """See `Engine.score`."""
         extra = [self._extra_taste(rows, taste) for taste in extra_spaces]
         rows = self._known_rows(rows)
+        rejected_count = len(interests.negative)
+        if not rejected_count:  # the kernel has a part for rejected interests only if there are any
+            columns = np.column_stack([np.zeros(len(rows), np.float32), columns])
         with translate_errors():
-            dislike = self._dislike(rows, interests)
-            weights = np.concatenate([weights[:1], -weights[1:2], weights[2:]])
             return self._space.score_candidates(
                 rows,
-                as_float32(interests.positive),
-                as_float32(interests.positive_weights),
-                as_float32(np.column_stack([dislike, columns])),
-                as_float32(weights),
+                as_float32(np.concatenate([interests.positive, interests.negative])),
+                as_float32(np.concatenate([interests.positive_weights, interests.negative_weights])),
+                as_float32(columns),
+                as_float32(np.concatenate([weights[:1], -weights[1:2], weights[2:]])),
                 extra,
+                rejected_count=rejected_count,
             )
 
     def diversify(
@@ -146,12 +148,3 @@ class WasmEngine:
         """Return the arguments of the kernel for one extra space."""
         space = space_named(taste.space, self._extra_spaces)
         return wasm.Taste(space, self._known_rows(rows, space), as_float32(taste.interests), as_float32(taste.weights))
-
-    def _dislike(self, rows: Int32Array, interests: Interests) -> Float32Array:
-        """Return the similarity (n,) to the negative interests. Without any, the kernel is not called."""
-        if not len(interests.negative):
-            return np.zeros(len(rows), np.float32)
-        cosines = self._space.rescore(rows, as_float32(interests.negative))
-        # Transposed, because NumPy reduces over rows ten times as fast as over columns.
-        similarity: Float32Array = np.maximum(np.multiply(cosines, interests.negative_weights).T.copy().max(axis=0), 0)
-        return similarity

@@ -16,6 +16,7 @@ import numpy as np
 
 from recommendations.contracts import (
     CANDIDATE_COLUMNS,
+    EMPTY_IDS,
     BoolArray,
     Candidates,
     Float32Array,
@@ -174,21 +175,22 @@ def run_sources(sources: Sequence[Source], query: Query, eligible: BoolArray) ->
 
 def collect_candidates(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:
     """Return the posts of all sources, each post once, with a bit for every source that returned it."""
-    ids: list[Int64Array] = []
-    bits: list[np.typing.NDArray[np.uint16]] = []
+    ids: list[Int64Array] = [EMPTY_IDS]
+    bits, counts = [0], [0]
     for source, (post_ids, seconds, ended_at) in zip(sources, run_sources(sources, query, eligible), strict=True):
         count = 0 if post_ids is None else len(post_ids)
         trace.add_timing("source", source_name(source), seconds, count, failed=post_ids is None, ended_at=ended_at)
         if post_ids is not None:
             ids.append(post_ids)
-            bits.append(np.full(count, 1 << source.origin, np.uint16))
-    if not ids:
-        return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
+            bits.append(1 << source.origin)
+            counts.append(count)
     all_ids = np.concatenate(ids)
+    if not len(all_ids):
+        return Candidates.unknown(EMPTY_IDS, np.zeros(0, np.uint16))
     order = np.argsort(all_ids, kind="stable")
-    all_ids = all_ids[order]
-    first = np.flatnonzero(np.diff(all_ids, prepend=-1))
-    return Candidates.unknown(all_ids[first], np.bitwise_or.reduceat(np.concatenate(bits)[order], first))
+    all_ids, origins = all_ids[order], np.repeat(np.array(bits, np.uint16), counts)[order]
+    first = np.flatnonzero(np.concatenate([[True], all_ids[1:] != all_ids[:-1]]))
+    return Candidates.unknown(all_ids[first], np.bitwise_or.reduceat(origins, first))
 
 
 def apply_hydrators(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates, trace: Trace) -> Candidates:
@@ -248,9 +250,7 @@ def run_filter(check: Filter, query: Query, candidates: Candidates) -> BoolArray
 def apply_scorers(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> ScoredCandidates:
     """Return the candidates by descending score; ties go to the lower post id."""
     start = perf_counter()
-    columns = np.zeros((len(candidates), len(pipeline.scorers)), np.float32)
-    for i, scorer in enumerate(pipeline.scorers):
-        score_part(scorer, query, candidates, columns[:, i], trace)
+    columns = compute_parts(pipeline.scorers, query, candidates, trace)
     names = tuple(scorer.name for scorer in pipeline.scorers)
     if pipeline.engine:
         names = (*TASTE_PARTS, *names)
@@ -264,26 +264,43 @@ def apply_scorers(pipeline: Pipeline, query: Query, candidates: Candidates, trac
     return ScoredCandidates(candidates, scores, names, parts).take(np.lexsort((candidates.post_ids, -scores)))
 
 
-def score_part(scorer: Scorer, query: Query, candidates: Candidates, column: Float32Array, trace: Trace) -> None:
-    """Write a scorer's part into *column* (n,), which holds zeros. If the scorer fails, they stay."""
+def compute_parts(scorers: Sequence[Scorer], query: Query, candidates: Candidates, trace: Trace) -> Float32Array:
+    """Return the unweighted part of each scorer, as the columns of an array (n, s). A scorer that fails gives zeros."""
+    parts = np.zeros((len(scorers), len(candidates)), np.float32)
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinity, which is out of range
+        for scorer, part in zip(scorers, parts, strict=True):
+            score_part(scorer, query, candidates, part, trace)
+    if not is_in_range(parts):  # all at once: one part takes as long as all of them
+        for scorer, part in zip(scorers, parts, strict=True):
+            if not is_in_range(part):
+                part[:] = 0
+                log.error("scorer_failed", extra={"component": scorer.name, "request_id": str(query.request_id)})
+                trace.add_timing("score", scorer.name, 0.0, len(candidates), failed=True)
+    return parts.T
+
+
+def score_part(scorer: Scorer, query: Query, candidates: Candidates, part: Float32Array, trace: Trace) -> None:
+    """Write a scorer's part into *part* (n,), which holds zeros. If the scorer fails, they stay."""
     start = perf_counter()
     try:
         if not hasattr(query.policy, scorer.name):
             raise LookupError(f"Policy has no weight for the scorer {scorer.name}.")
-        column[:] = validate_part(scorer(query, candidates), len(candidates))
+        part[:] = validate_part(scorer(query, candidates), len(candidates))
     except Exception:
         log.exception("scorer_failed", extra={"component": scorer.name, "request_id": str(query.request_id)})
         trace.add_timing("score", scorer.name, perf_counter() - start, len(candidates), failed=True)
 
 
 def validate_part(part: Float32Array, n: int) -> Float32Array:
-    """Return a scorer's part. Raises `TypeError` if it is not *n* numbers, `ValueError` for NaN or a large number."""
+    """Return a scorer's part. Raises `TypeError` if it is not *n* numbers."""
     if not isinstance(part, np.ndarray) or part.shape != (n,) or part.dtype.kind not in "fiub":
         raise TypeError(f"A scorer must return a column of {n} numbers, not {part!r}.")
-    low, high = part.min(initial=0), part.max(initial=0)
-    if not -LARGEST_PART <= low <= high <= LARGEST_PART:  # False for NaN, too
-        raise ValueError(f"A score part must be from -{LARGEST_PART} to {LARGEST_PART}, not from {low} to {high}.")
     return part
+
+
+def is_in_range(parts: Float32Array) -> bool:
+    """Return whether all *parts* are from -`LARGEST_PART` to `LARGEST_PART`, and so none is NaN."""
+    return bool(parts.min(initial=0) >= -LARGEST_PART and parts.max(initial=0) <= LARGEST_PART)
 
 
 def policy_weights(query: Query, names: Sequence[str]) -> Float32Array:

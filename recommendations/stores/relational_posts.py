@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
@@ -12,7 +12,17 @@ import orjson
 from django.db import connection
 from django.db.models import Model, QuerySet
 
-from recommendations.contracts import UNKNOWN, AccountStatus, BoolArray, Candidates, Int64Array, PostView
+from recommendations.contracts import (
+    TAGS_PER_POST,
+    UNKNOWN,
+    UNKNOWN_FACTS,
+    AccountStatus,
+    BoolArray,
+    Candidates,
+    Int32Array,
+    Int64Array,
+    PostView,
+)
 from recommendations.models import (
     ErasedPost,
     Member,
@@ -27,6 +37,7 @@ from recommendations.stores.vocabulary import Vocabularies
 from values.text import contains_word, fold
 
 CHUNK_ROWS = 5_000
+NO_TAGS = (UNKNOWN,) * TAGS_PER_POST
 R = TypeVar("R", bound=Model)
 
 
@@ -222,17 +233,30 @@ SELECT_POSTS = f"""
     WHERE p.id {{one_of}}"""
 
 
+PACKED_FACTS = struct.Struct(f"<qdbbb?ii{TAGS_PER_POST}i")
+PACKED_COLUMNS = np.dtype(
+    [
+        ("author_ids", "<i8"),
+        ("created_at", "<f8"),
+        ("visibility", "i1"),
+        ("sensitivity", "i1"),
+        ("account_status", "i1"),
+        ("is_removed", "?"),
+        ("language_ids", "<i4"),
+        ("kind_ids", "<i4"),
+        ("tag_ids", "<i4", TAGS_PER_POST),
+    ]
+)
+"""The columns of `Candidates` in `PostSnapshot.packed_facts`, packed by `PACKED_FACTS`."""
+PACKED_UNKNOWN = np.array(tuple(UNKNOWN_FACTS[name] for name in PACKED_COLUMNS.names or ()), PACKED_COLUMNS).tobytes()
+
+
 class PostSnapshot(NamedTuple):
     """A post as it was read: the facts for the final check, and the view to serve."""
 
     author_id: int
-    visibility: int
-    sensitivity: int
-    is_removed: bool
-    account_status: int
-    created_at: float
-    language_id: int
-    kind_id: int
+    packed_facts: bytes
+    """One row of `PACKED_COLUMNS`. The final check joins the rows of its posts, and has all columns at once."""
     tag_ids: tuple[int, ...]
     """All tags, since the viewer may mute any of them."""
     view: PostView
@@ -272,16 +296,22 @@ def decode_post(
     created, tag_words = as_utc(datetime.fromisoformat(created_at)), orjson.loads(tags)
     media_items = orjson.loads(media)
     alternative_texts = [item["alt"] for item in media_items if isinstance(item.get("alt"), str)]
+    tag_ids = tuple(map(vocabularies.tags.intern, tag_words))
+    packed_facts = PACKED_FACTS.pack(
+        author_id,
+        created.timestamp(),
+        visibility,
+        sensitivity,
+        derive_account_status(is_active, is_private),
+        is_removed,
+        vocabularies.languages.intern(language) if language else UNKNOWN,
+        vocabularies.kinds.intern(kind),
+        *(tag_ids + NO_TAGS)[:TAGS_PER_POST],
+    )
     return PostSnapshot(
         author_id=author_id,
-        visibility=visibility,
-        sensitivity=sensitivity,
-        is_removed=bool(is_removed),
-        account_status=derive_account_status(is_active, is_private),
-        created_at=created.timestamp(),
-        language_id=vocabularies.languages.intern(language) if language else UNKNOWN,
-        kind_id=vocabularies.kinds.intern(kind),
-        tag_ids=tuple(map(vocabularies.tags.intern, tag_words)),
+        packed_facts=packed_facts,
+        tag_ids=tag_ids,
         view=PostView(post_external_id, author_external_id, text, kind, language, tag_words, media_items, created),
         folded_text="\n".join(map(fold, [text, *tag_words, *alternative_texts])),
     )
@@ -291,47 +321,35 @@ def build_candidates(
     post_ids: Int64Array, posts: Sequence[PostSnapshot | None], is_seen: BoolArray, muted_words: Sequence[str]
 ) -> Candidates:
     """Return posts as candidates, in their order. The facts of a deleted post (None) stay `UNKNOWN`."""
-    candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
-    positions = [i for i, post in enumerate(posts) if post is not None]
-    existing = [post for post in posts if post is not None]
-    if not existing:
-        return candidates
-    facts = list(zip(*existing, strict=True))
-    for name in (
-        "author_ids",
-        "visibility",
-        "sensitivity",
-        "is_removed",
-        "account_status",
-        "created_at",
-        "language_ids",
-    ):
-        getattr(candidates, name)[positions] = facts[SNAPSHOT_POSITIONS[name]]
-    candidates.kind_ids[positions] = facts[SNAPSHOT_POSITIONS["kind_ids"]]
-    candidates.is_seen[positions] = is_seen[positions]
-    candidates.has_muted_word[positions] = [
-        any(contains_word(post.folded_text, word) for word in muted_words) for post in existing
-    ]
-    width = max(candidates.tag_ids.shape[1], *(len(post.tag_ids) for post in existing))
-    tags = np.full((len(candidates), width), UNKNOWN, np.int32)
-    tags[positions] = [post.tag_ids + (UNKNOWN,) * (width - len(post.tag_ids)) for post in existing]
-    return replace(candidates, tag_ids=tags)
+    packed = b"".join([post.packed_facts if post is not None else PACKED_UNKNOWN for post in posts])
+    facts, is_deleted = np.frombuffer(packed, PACKED_COLUMNS), np.array([post is None for post in posts], np.bool_)
+    columns = {name: facts[name] for name in PACKED_COLUMNS.names or ()}
+    columns.update(
+        tag_ids=add_late_tags(facts["tag_ids"], posts),
+        is_seen=is_seen | is_deleted,
+        has_muted_word=find_muted_words(posts, muted_words) if muted_words else is_deleted,
+    )
+    return Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16)).take(slice(None), **columns)
 
 
-SNAPSHOT_POSITIONS = {
-    column: PostSnapshot._fields.index(name)
-    for column, name in {
-        "author_ids": "author_id",
-        "visibility": "visibility",
-        "sensitivity": "sensitivity",
-        "is_removed": "is_removed",
-        "account_status": "account_status",
-        "created_at": "created_at",
-        "language_ids": "language_id",
-        "kind_ids": "kind_id",
-    }.items()
-}
-"""The position in `PostSnapshot` of the value for each column of `Candidates`."""
+def add_late_tags(tag_ids: Int32Array, posts: Sequence[PostSnapshot | None]) -> Int32Array:
+    """Return *tag_ids* (n, t), the first tags of *posts*, with as many more columns as the longest list of tags has."""
+    tag_counts = [len(post.tag_ids) if post is not None else 0 for post in posts]
+    width = max(tag_counts, default=0)
+    if width <= TAGS_PER_POST:
+        return tag_ids
+    all_tags = np.full((len(posts), width), UNKNOWN, np.int32)
+    for row, post in zip(all_tags, posts, strict=True):
+        if post is not None:
+            row[: len(post.tag_ids)] = post.tag_ids
+    return all_tags
+
+
+def find_muted_words(posts: Sequence[PostSnapshot | None], muted_words: Sequence[str]) -> BoolArray:
+    """Return which of *posts* (n,) contain a muted word, or were deleted."""
+    return np.array(
+        [post is None or any(contains_word(post.folded_text, word) for word in muted_words) for post in posts], np.bool_
+    )
 
 
 def as_utc(value: datetime) -> datetime:

@@ -21,6 +21,14 @@ export async function runOperations(builds, inputs) {
     new Float32Array(inputs.columns),
     new Float32Array(inputs.weights),
   );
+  const withRejected = space.scoreCandidates(
+    candidates,
+    queries,
+    new Float32Array(inputs.interestWeights),
+    new Float32Array(inputs.columns),
+    new Float32Array(inputs.rejectedWeights),
+    2,
+  );
   const candidateIds = new BigInt64Array(inputs.candidateIds);
   const groups = new BigInt64Array(inputs.groups);
   const picks = space.diversify(candidates, scored.totals, groups, 20, 0.3, 3, candidateIds);
@@ -32,6 +40,8 @@ export async function runOperations(builds, inputs) {
     exact,
     scored.totals,
     scored.parts,
+    withRejected.totals,
+    withRejected.parts,
     picks,
   ];
   return concatenate(results.map((array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)));

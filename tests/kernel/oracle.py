@@ -27,12 +27,14 @@ def scan_topk(vectors: Array, ids: Array, eligible: Array, query: Array, k: int)
 
 
 def score_candidates(
-    vectors: Array, interests: Array, interest_weights: Array, columns: Array, weights: Array
+    vectors: Array, interests: Array, interest_weights: Array, columns: Array, weights: Array, rejected_count: int = 0
 ) -> Array:
-    """Return the weighted parts (n, 1 + c)."""
+    """Return the weighted parts (n, p)."""
     cosines = normalize_rows(vectors) @ normalize_rows(interests).T * interest_weights
-    taste = np.zeros(len(vectors)) if not len(interests) else cosines.max(axis=1)
-    return np.column_stack([taste, columns]) * weights
+    liked_count = len(interests) - rejected_count
+    taste = np.zeros(len(vectors)) if not liked_count else cosines[:, :liked_count].max(axis=1)
+    dislike = [np.maximum(cosines[:, liked_count:].max(axis=1), 0)] if rejected_count else []
+    return np.column_stack([taste, *dislike, columns]) * weights
 
 
 def diversify(

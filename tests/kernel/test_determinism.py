@@ -49,6 +49,7 @@ def inputs():
         "interestWeights": np.array([1, 0.5, -0.25, 2], np.float32),
         "columns": rng.random((200, 3), np.float32),
         "weights": np.array([1, 0.3, 0.2, -0.1], np.float32),
+        "rejectedWeights": np.array([1, -0.5, 0.3, 0.2, -0.1], np.float32),
         "groups": rng.integers(-1, 30, size=200),
     }
 
@@ -65,8 +66,17 @@ def run_operations(inputs, build):
     totals, parts = space.score_candidates(
         candidates, queries, inputs["interestWeights"], inputs["columns"], inputs["weights"]
     )
+    with_rejected = space.score_candidates(
+        candidates,
+        queries,
+        inputs["interestWeights"],
+        inputs["columns"],
+        inputs["rejectedWeights"],
+        rejected_count=2,
+    )
     picks = space.diversify(candidates, totals, inputs["groups"], 20, 0.3, 3, inputs["candidateIds"])
-    return b"".join(array.tobytes() for array in (*with_sieve, *without_sieve, exact, totals, parts, picks))
+    results = (*with_sieve, *without_sieve, exact, totals, parts, *with_rejected, picks)
+    return b"".join(array.tobytes() for array in results)
 
 
 @pytest.fixture(scope="module")

@@ -62,16 +62,23 @@ def test_rescore_returns_the_cosine(vectors, seed):
 
 
 @EXAMPLES
-@given(matrices(), st.integers(0, 2**32))
-def test_every_build_scores_candidates_alike(vectors, seed):
+@given(matrices(), st.integers(0, 2**32), st.integers(0, 3))
+def test_every_build_scores_candidates_alike(vectors, seed, rejected_count):
     rng = np.random.default_rng(seed)
     rows = rng.integers(-1, len(vectors), size=30).astype(np.int32)
-    columns, weights = rng.random((30, 2), np.float32), rng.normal(size=3).astype(np.float32)
-    interest_weights = rng.normal(size=2).astype(np.float32)
-    arguments = (rows, vectors[:2].copy(), interest_weights[: len(vectors[:2])], columns, weights)
-    assert are_equal(
-        [space.score_candidates(*arguments) for space in spaces_of_every_build(vectors, np.arange(len(vectors)))]
-    )
+    interests, interest_weights = vectors[:3].copy(), rng.normal(size=3).astype(np.float32)[: len(vectors)]
+    rejected_count = min(rejected_count, len(interests))
+    columns = rng.random((30, 2), np.float32)
+    weights = rng.normal(size=3 + (rejected_count > 0)).astype(np.float32)
+    arguments = (rows, interests, interest_weights, columns, weights)
+    results = [
+        space.score_candidates(*arguments, rejected_count=rejected_count)
+        for space in spaces_of_every_build(vectors, np.arange(len(vectors)))
+    ]
+    assert are_equal(results)
+    known = np.where(rows[:, None] < 0, 0, vectors[rows])
+    expected = oracle.score_candidates(known, *arguments[1:], rejected_count)
+    assert np.allclose(results[0][1], expected, atol=1e-4)
 
 
 @EXAMPLES

@@ -89,7 +89,12 @@ def test_the_number_of_shards_does_not_change_results(make_space):
         hits = space.scan_topk(vectors[:4], 50, eligible)
         scores = space.rescore(rows, vectors[:2])
         blended = space.score_candidates(
-            rows, vectors[:2], np.ones(2, np.float32), np.ones((300, 1), np.float32), np.ones(2, np.float32)
+            rows,
+            vectors[:3],
+            np.ones(3, np.float32),
+            np.ones((300, 1), np.float32),
+            np.ones(3, np.float32),
+            rejected_count=1,
         )
         groups = (rows % 7).astype(np.int64)
         picks = space.diversify(rows, blended[0], groups, 20, 0.3, 4, np.arange(300, dtype=np.int64))
@@ -158,6 +163,14 @@ INVALID_CALLS = {
         np.ones((2, 0), np.float32),
         np.ones(2, np.float32),
         [Taste(space, np.zeros(1, np.int32), np.ones((1, 16), np.float32), np.ones(1, np.float32))],
+    ),
+    "more rejected interests than interests": lambda space: space.score_candidates(
+        np.zeros(1, np.int32),
+        np.ones((1, 16), np.float32),
+        np.ones(1, np.float32),
+        np.ones((1, 0), np.float32),
+        np.ones(2, np.float32),
+        rejected_count=2,
     ),
     "a trade-off of two": lambda space: space.diversify(
         np.zeros(1, np.int32), np.ones(1, np.float32), np.ones(1, np.int64), 1, 2.0, 1, np.ones(1, np.int64)

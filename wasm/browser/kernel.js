@@ -117,18 +117,23 @@ export class Space {
     return this.#read(result, out);
   }
 
-  /** Return totals (n) and parts (n × (1 + c)) of *rows* (n) for *interests* (i × d) and *columns* (n × c). */
-  scoreCandidates(rows, interests, interestWeights, columns, weights) {
+  /**
+   * Return totals (n) and parts (n × p) of *rows* (n) for *interests* (i × d), *columns* (n × c) and *weights* (p): the
+   * taste, the dislike if the last *rejectedCount* interests are rejected, and the columns.
+   */
+  scoreCandidates(rows, interests, interestWeights, columns, weights, rejectedCount = 0) {
     this.#checkRows("rows", rows, -1, this.rowCount);
     const count = this.#countRows("interests", interests);
     checkArray("interestWeights", interestWeights, Float32Array, count);
-    const width = checkArray("weights", weights, Float32Array).length - 1;
+    if (!(rejectedCount >= 0 && rejectedCount <= count))
+      throw new VectorError(`rejectedCount is ${rejectedCount}; use 0 to ${count}`);
+    const width = checkArray("weights", weights, Float32Array).length - (rejectedCount > 0 ? 2 : 1);
     checkArray("columns", columns, Float32Array, rows.length * width);
-    const parts = new Float32Array(rows.length * (1 + width));
+    const parts = new Float32Array(rows.length * weights.length);
     const totals = new Float32Array(rows.length);
     const arrays = [rows, this.#pad(interests), interestWeights, columns, weights, parts, totals];
     const [row, interest, interestWeight, column, weight, part, total] = this.#copyToScratch(...arrays);
-    const taste = [row, rows.length, interest, interestWeight, count];
+    const taste = [row, rows.length, interest, interestWeight, count - rejectedCount, rejectedCount];
     this.#runOperation("score_candidates", ...taste, column, width, weight, part, total);
     return { totals: this.#read(total, totals), parts: this.#read(part, parts) };
   }

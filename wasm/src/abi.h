@@ -51,13 +51,14 @@ struct rescore {
 struct score_candidates {
     const int32_t *rows; /* (n,) */
     uint32_t count;
-    float *interests;              /* (i, d) normalized in place */
-    const float *interest_weights; /* (i,) */
-    uint32_t interest_count;
-    const float *columns; /* (n, c) */
+    float *interests;              /* (i + r, d) normalized in place; the last r are rejected */
+    const float *interest_weights; /* (i + r,) */
+    uint32_t interest_count;       /* i */
+    uint32_t rejected_count;       /* r */
+    const float *columns;          /* (n, c) */
     uint32_t column_count;
-    const float *weights; /* (1 + c,) */
-    float *parts;         /* (n, 1 + c) out: weight * value */
+    const float *weights; /* (p,) for p = 1 + c parts, or 2 + c if r is not 0 */
+    float *parts;         /* (n, p) out: weight * value */
     float *totals;        /* (n,) out: the parts, added from left to right */
 };
 

@@ -26,24 +26,31 @@ void EXPORT(rescore)(const struct rescore *a) {
     }
 }
 
-/* Returns the taste for a row: the largest weighted cosine with an interest. */
-static float taste(const struct score_candidates *a, int32_t row) {
-    float taste = 0;
-    for (uint32_t j = 0; j < a->interest_count; j++) {
+/* Returns the largest weighted cosine of a live row with the interests from `first` to `end`; 0 without any. */
+static float largest_cosine(const struct score_candidates *a, int32_t row, uint32_t first, uint32_t end) {
+    float largest = 0;
+    for (uint32_t j = first; j < end; j++) {
         float part = a->interest_weights[j] * cosine_of(row, a->interests + (size_t)j * space.dimension);
-        taste = j == 0 || part > taste ? part : taste;
+        largest = j == first || part > largest ? part : largest;
     }
-    return taste;
+    return largest;
 }
 
 void EXPORT(score_candidates)(const struct score_candidates *a) {
     const float *column = a->columns;
     float *part = a->parts;
-    normalize_all(a->interests, a->interest_count);
+    uint32_t liked_count = a->interest_count, all_count = liked_count + a->rejected_count;
+    normalize_all(a->interests, all_count);
     for (uint32_t i = 0; i < a->count; i++) {
         if (i % FETCHED_ROWS == 0) fetch_rows(a->rows + i, a->count - i);
-        float total = *part++ = a->weights[0] * (is_live(a->rows[i]) ? taste(a, a->rows[i]) : 0);
-        for (uint32_t j = 0; j < a->column_count; j++) total += *part++ = a->weights[1 + j] * *column++;
+        bool has_vector = is_live(a->rows[i]);
+        const float *weight = a->weights;
+        float total = *part++ = *weight++ * (has_vector ? largest_cosine(a, a->rows[i], 0, liked_count) : 0);
+        if (a->rejected_count > 0) {
+            float dislike = has_vector ? largest_cosine(a, a->rows[i], liked_count, all_count) : 0;
+            total += *part++ = *weight++ * (dislike > 0 ? dislike : 0);
+        }
+        for (uint32_t j = 0; j < a->column_count; j++) total += *part++ = *weight++ * *column++;
         a->totals[i] = total;
     }
 }

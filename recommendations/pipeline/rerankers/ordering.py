@@ -83,21 +83,23 @@ def space_out(authors: list[int], topics: list[int], max_run: int) -> list[int]:
     author: int | None = None
     topic: int | None = None
     run_length = next_position = 0
-    while len(order) < len(authors):
+    for _ in authors:
         blocked_topic = topic if run_length >= max_run and topic != UNKNOWN else None
         chosen = None
-        if blocked_topic is None or skipped_topics[blocked_topic] < len(skipped):
+        if skipped and (blocked_topic is None or skipped_topics[blocked_topic] < len(skipped)):
             chosen = next((at for at in skipped if topics[at] != blocked_topic and authors[at] != author), None)
         while chosen is None and next_position < len(authors):
             if topics[next_position] != blocked_topic and authors[next_position] != author:
                 chosen = next_position
-            skipped.append(next_position)
-            skipped_topics[topics[next_position]] += 1
+            else:
+                skipped.append(next_position)
+                skipped_topics[topics[next_position]] += 1
             next_position += 1
         if chosen is None:
             chosen = next((at for at in skipped if authors[at] != author), skipped[0])
-        skipped.remove(chosen)
-        skipped_topics[topics[chosen]] -= 1
+        if skipped and chosen <= skipped[-1]:
+            skipped.remove(chosen)
+            skipped_topics[topics[chosen]] -= 1
         order.append(chosen)
         run_length = run_length + 1 if topics[chosen] == topic and topic != UNKNOWN else 1
         author, topic = authors[chosen], topics[chosen]

@@ -23,7 +23,7 @@ from recommendations.contracts import (
     Query,
     UInt16Array,
 )
-from recommendations.pipeline.run import TASTE_PARTS, policy_weights, score_part
+from recommendations.pipeline.run import TASTE_PARTS, compute_parts, policy_weights
 from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.serving.pack_format import (
@@ -93,10 +93,7 @@ def score_columns(query: Query, post_ids: Int64Array) -> tuple[tuple[str, ...], 
     no_origins: UInt16Array = np.zeros(len(post_ids), np.uint16)
     candidates = wiring.catalogue().load_facts(Candidates.unknown(post_ids, no_origins), query.now)
     scorers = wiring.feed_pipeline(NON_PERSONALIZED, "").scorers
-    columns = np.zeros((len(post_ids), len(scorers)), np.float32)
-    for i, scorer in enumerate(scorers):
-        score_part(scorer, query, candidates, columns[:, i], Trace())
-    return tuple(scorer.name for scorer in scorers), columns
+    return tuple(scorer.name for scorer in scorers), compute_parts(scorers, query, candidates, Trace())
 
 
 def part_weights(query: Query, names: tuple[str, ...]) -> dict[str, float]:

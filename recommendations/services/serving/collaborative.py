@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from recommendations.collaborative.nearest import join_co_likes
 from recommendations.collaborative.part_scores import FULL_STRENGTH, PartScores
 from recommendations.collaborative.strengths import Strengths, weigh_all, weigh_latest
-from recommendations.contracts import Affinity, Int64Array, Query
+from recommendations.contracts import Affinity, Int64Array
 from recommendations.services import wiring
 
 DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.14, "liked_next": 0.02}
@@ -29,17 +30,17 @@ class CollaborativeScores:
     model_id: int
     """The trained model behind the item weights; 0 if there is none."""
 
-    def add_to(self, query: Query) -> Query:
-        """Return *query* with these parts."""
+    @property
+    def query_fields(self) -> dict[str, Any]:
+        """The fields of a `Query` with these parts."""
         affinities = {name: part.affinity for name, part in self.parts.items()}
-        return replace(
-            query,
-            item_weights=affinities.get("item_weights", Affinity()),
-            co_liked=affinities.get("co_liked", Affinity()),
-            liked_next=affinities.get("liked_next", Affinity()),
-            reaction_parts=self.parts,
-            trained_model_id=self.model_id,
-        )
+        return {
+            "item_weights": affinities.get("item_weights", Affinity()),
+            "co_liked": affinities.get("co_liked", Affinity()),
+            "liked_next": affinities.get("liked_next", Affinity()),
+            "reaction_parts": self.parts,
+            "trained_model_id": self.model_id,
+        }
 
 
 NO_SCORES = CollaborativeScores({}, 0)

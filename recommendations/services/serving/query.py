@@ -240,7 +240,7 @@ def add_history(query: Query, viewer: Viewer, history: ViewerHistory, fatigue: A
     taste = build_taste(
         history.profile, history.feedback, now, dimension, words, query.policy.session, viewer.interest_tags
     )
-    query = replace(
+    return replace(
         query,
         seen_post_ids=history.seen.post_ids,
         interests=taste.interests,
@@ -249,5 +249,5 @@ def add_history(query: Query, viewer: Viewer, history: ViewerHistory, fatigue: A
         kind_affinity=taste.kind_affinity,
         like_count=int(np.count_nonzero(history.reactions > 0)),
         post_fatigue=fatigue,
+        **score_reactions(history.reactions).query_fields,
     )
-    return score_reactions(history.reactions).add_to(query)

@@ -9,7 +9,6 @@ not be shown.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -155,10 +154,14 @@ def build_reasons(query: Query, scored: ScoredCandidates) -> UInt16Array:
     def add(reason: Reason, where: BoolArray) -> None:
         np.bitwise_or(bits, np.uint16(1 << reason), out=bits, where=where)
 
+    positive = np.maximum(scored.parts, 0)
+    threshold = REASON_SHARE * np.maximum(positive.sum(axis=1), 1e-9)
     if "taste" in scored.part_names:
-        add(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_mostly(scored, ("taste",)))
+        is_mostly_taste = positive[:, scored.part_names.index("taste")] > threshold
+        add(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_mostly_taste)
     if "item_weights" in scored.part_names:
-        add(Reason.LIKED, is_mostly(scored, COLLABORATIVE_PARTS))
+        collaborative = [scored.part_names.index(name) for name in COLLABORATIVE_PARTS]
+        add(Reason.LIKED, positive[:, collaborative].sum(axis=1) > threshold)
     add(Reason.FOLLOWED, is_in_sorted(scored.candidates.author_ids, query.followed_author_ids))
     for name, reason in PART_REASONS.items():
         if name in scored.part_names:
@@ -172,10 +175,3 @@ def build_reasons(query: Query, scored: ScoredCandidates) -> UInt16Array:
 def score_part(scored: ScoredCandidates, name: str) -> Float32Array:
     """Return one score part of every candidate, (n,), already weighted."""
     return scored.parts[:, scored.part_names.index(name)]
-
-
-def is_mostly(scored: ScoredCandidates, names: Sequence[str]) -> BoolArray:
-    """Return for which candidates (n,) these parts are more than `REASON_SHARE` of the positive score parts."""
-    positive = np.maximum(scored.parts, 0).sum(axis=1)
-    share = np.sum([np.maximum(score_part(scored, name), 0) for name in names], axis=0)
-    return share > REASON_SHARE * np.maximum(positive, 1e-9)

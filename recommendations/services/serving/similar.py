@@ -70,7 +70,7 @@ def anchor_interests(anchor_ids: Int64Array) -> Interests:
 
 def add_anchor(query: Query, anchor_id: int) -> Query:
     """Return *query* with the anchor as its only interest and its only reaction."""
-    return score_anchor(anchor_id).add_to(replace(query, interests=anchor_interests(np.array([anchor_id]))))
+    return replace(query, interests=anchor_interests(np.array([anchor_id])), **score_anchor(anchor_id).query_fields)
 
 
 def drop_zero_vectors(vectors: Float32Array) -> Float32Array:
