@@ -296,7 +296,7 @@ class Policy:
         0.05, 0, 0.5, "Share of a slate that is reserved for posts that were served to few members."
     )
     exploration_max_served: int = ranged_field(  # type: ignore[assignment]
-        100, 1, 10_000, "Number of times a post is served before its exploration ends.", neutral=100
+        100, 1, 10_000, "Times served, or positive interactions, before a post's exploration ends.", neutral=100
     )
     max_topic_run: int = ranged_field(2, 1, 100, "Maximum number of consecutive posts about one topic.", neutral=100)  # type: ignore[assignment]
     weight_view: float = ranged_field(
