@@ -240,7 +240,7 @@ class Policy:
         0.5, 0, 10, "Weight of the popularity of the post in the last hour, day and week, relative to other posts."
     )
     item_weights: float = ranged_field(
-        0.8, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
+        0.75, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
     )
     co_liked: float = ranged_field(
         0.8, 0, 10, "Weight of posts that members liked together with what the viewer liked last."

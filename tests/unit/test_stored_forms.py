@@ -54,7 +54,7 @@ def test_the_default_policy_is_pinned():
         year_popularity=0.03,
         few_likes_popularity=0.4,
         trend=0.5,
-        item_weights=0.8,
+        item_weights=0.75,
         co_liked=0.8,
         liked_next=0.2,
         follow=0.2,
