@@ -225,7 +225,7 @@ class Policy:
     )
     recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(
-        0.03, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
+        0.01, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
     )
     year_popularity: float = ranged_field(
         0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
@@ -247,7 +247,7 @@ class Policy:
     )
     liked_next: float = ranged_field(0.2, 0, 10, "Weight of posts that members liked after what the viewer liked last.")
     follow: float = ranged_field(0.2, 0, 10, "Weight of posts by authors whom the viewer follows.")
-    author: float = ranged_field(0.4, 0, 10, "Weight of the viewer's affinity for the author.")
+    author: float = ranged_field(0.5, 0, 10, "Weight of the viewer's affinity for the author.")
     topic: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the tags of the post.")
     show_less: float = ranged_field(
         2.0, 0, 10, "Weight of negative feedback on the author, topic or kind of post. Lowers the score."
@@ -269,7 +269,7 @@ class Policy:
         72.0, 0.1, 87_600, "Hours after which the recency of a post halves.", neutral=72
     )
     diversity: float = ranged_field(
-        0.3, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
+        0.4, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
     )
     author_cap: int = ranged_field(3, 1, 1000, "Maximum number of posts by one author in a slate.", neutral=1000)  # type: ignore[assignment]
     nearest_candidates: int = ranged_field(  # type: ignore[assignment]
