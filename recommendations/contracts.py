@@ -225,7 +225,7 @@ class Policy:
     )
     recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(
-        0.125, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
+        0.01, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
     )
     year_popularity: float = ranged_field(
         0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
@@ -240,14 +240,14 @@ class Policy:
         0.5, 0, 10, "Weight of the popularity of the post in the last hour, day and week, relative to other posts."
     )
     item_weights: float = ranged_field(
-        1.0, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
+        0.75, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
     )
     co_liked: float = ranged_field(
         0.8, 0, 10, "Weight of posts that members liked together with what the viewer liked last."
     )
     liked_next: float = ranged_field(0.2, 0, 10, "Weight of posts that members liked after what the viewer liked last.")
     follow: float = ranged_field(0.2, 0, 10, "Weight of posts by authors whom the viewer follows.")
-    author: float = ranged_field(0.4, 0, 10, "Weight of the viewer's affinity for the author.")
+    author: float = ranged_field(0.5, 0, 10, "Weight of the viewer's affinity for the author.")
     topic: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the tags of the post.")
     show_less: float = ranged_field(
         2.0, 0, 10, "Weight of negative feedback on the author, topic or kind of post. Lowers the score."
@@ -269,7 +269,7 @@ class Policy:
         72.0, 0.1, 87_600, "Hours after which the recency of a post halves.", neutral=72
     )
     diversity: float = ranged_field(
-        0.3, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
+        0.4, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
     )
     author_cap: int = ranged_field(3, 1, 1000, "Maximum number of posts by one author in a slate.", neutral=1000)  # type: ignore[assignment]
     nearest_candidates: int = ranged_field(  # type: ignore[assignment]
@@ -296,7 +296,7 @@ class Policy:
         0.05, 0, 0.5, "Share of a slate that is reserved for posts that were served to few members."
     )
     exploration_max_served: int = ranged_field(  # type: ignore[assignment]
-        100, 1, 10_000, "Number of times a post is served before its exploration ends.", neutral=100
+        100, 1, 10_000, "Times served, or positive interactions, before a post's exploration ends.", neutral=100
     )
     max_topic_run: int = ranged_field(2, 1, 100, "Maximum number of consecutive posts about one topic.", neutral=100)  # type: ignore[assignment]
     weight_view: float = ranged_field(

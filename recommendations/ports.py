@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+import numpy as np
+
 from recommendations.contracts import (
     Affinity,
     BoolArray,
@@ -171,13 +173,15 @@ class Catalogue(Protocol):
         ...
 
     def exploration_posts(
-        self, max_served: int, k: int, eligible: BoolArray
+        self, max_served: int, k: int, eligible: BoolArray, rng: np.random.Generator
     ) -> tuple[Int64Array, Float32Array, Float32Array]:
         """
-        Return the *k* newest eligible posts that were served fewer than *max_served* times, without failed posts.
+        Return up to *k* eligible posts in exploration, without failed posts: half the newest, half drawn with *rng*.
 
-        The result is three columns: post ids, counts of positive interactions, and counts of times served. A post has
-        failed if its rate of positive interactions is below the average with 95 % confidence.
+        A post is in exploration until it was served *max_served* times, or has as many positive interactions. It has
+        failed if its rate of positive interactions is below the average with 95 % confidence. The result is three
+        columns: post ids, how many members who looked at the post had a positive interaction, and how often members
+        looked at it.
         """
         ...
 

@@ -33,6 +33,7 @@ RECONCILE_JOBS = "recommendations.reconcile_jobs"
 ENQUEUE_PENDING = "recommendations.enqueue_pending"
 MEASURE_SHOW_LESS = "recommendations.measure_show_less"
 COUNT_CO_LIKES = "recommendations.count_co_likes"
+COUNT_SEEN = "recommendations.count_seen"
 REQUEST_TRAINING = "recommendations.request_training"
 
 QUEUES = {
@@ -47,6 +48,7 @@ QUEUES = {
     ENQUEUE_PENDING: "maintenance",
     MEASURE_SHOW_LESS: "maintenance",
     COUNT_CO_LIKES: "maintenance",
+    COUNT_SEEN: "maintenance",
     REQUEST_TRAINING: "maintenance",
 }
 

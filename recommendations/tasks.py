@@ -19,7 +19,7 @@ from celery.worker.state import active_requests
 from monitoring import clock
 from recommendations import task_queue
 from recommendations.services import wiring, work
-from recommendations.services.learning import co_likes, learn
+from recommendations.services.learning import co_likes, learn, seen_counts
 from recommendations.services.measuring import show_less_effect
 from recommendations.services.serving import records, refresh
 from recommendations.services.training import schedule
@@ -122,6 +122,12 @@ def measure_show_less(**_: object) -> None:
 def count_co_likes(**_: object) -> None:
     """Count the co-likes of newly learned reactions."""
     co_likes.count_changes(now=clock.now())
+
+
+@shared_task(name=task_queue.COUNT_SEEN)
+def count_seen(**_: object) -> None:
+    """Add the posts that clients reported as seen to the counts of the posts."""
+    seen_counts.count_seen(now=clock.now())
 
 
 @shared_task(name=task_queue.REQUEST_TRAINING)

@@ -407,6 +407,9 @@ ADVANCED = Group(
         "recommendations.HistoryChange": gettext_lazy(
             "Changes of reaction histories that wait to be counted. Rows stay for seconds."
         ),
+        "recommendations.SeenReport": gettext_lazy(
+            "Reports of seen posts that wait to be counted, with SEEN_POSTS=reported. Rows stay for a minute."
+        ),
         "recommendations.TrainedModelBlock": gettext_lazy(
             "The arrays of trained models. They appear with a trained model."
         ),

@@ -167,6 +167,13 @@ class Environment(BaseSettings):
         "Whether a member whose platform has sent no is_personalized is personalized: opt_in (not until they agree) or "
         "opt_out (until they object). Applies to members without settings at any time, and to new settings.",
     )
+    seen_posts: Literal["served", "reported"] = setting(
+        "served",
+        "results",
+        "How the service knows how many members looked at a post. Rates of positive interactions are relative to it: "
+        "served (a post on a served page counts by its position) or reported (only what clients report with "
+        "POST /api/v1/members/{member_id}/seen counts; for platforms that report every post that was on a screen).",
+    )
     api_open: bool = setting(
         False,
         "results",

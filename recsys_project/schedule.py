@@ -71,6 +71,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=10),
         "options": {"queue": "maintenance", "expires": 10},
     },
+    # Adds what clients reported as seen to the posts' counts. Does nothing unless SEEN_POSTS is "reported".
+    "count-seen": {
+        "task": "recommendations.count_seen",
+        "schedule": timedelta(minutes=1),
+        "options": {"queue": "maintenance", "expires": 60},
+    },
     # Measures whether negative feedback takes effect: once for each feedback, a day after it was given.
     "measure-show-less": {
         "task": "recommendations.measure_show_less",

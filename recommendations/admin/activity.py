@@ -27,6 +27,7 @@ from recommendations.models import (
     NegativeFeedback,
     Post,
     SeenPost,
+    SeenReport,
     ServedPage,
     Undo,
 )
@@ -69,6 +70,11 @@ class SeenPostAdmin(ReadOnlyAdmin):
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=post__external_id")
     search_help_text = gettext_lazy("Id of the member or the post")
+
+
+@admin.register(SeenReport)
+class SeenReportAdmin(ReadOnlyAdmin):
+    list_display = ("id", "post_id")
 
 
 @admin.register(Undo)

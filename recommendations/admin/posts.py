@@ -108,6 +108,7 @@ class PostStatsAdmin(ReadOnlyAdmin):
         "interaction_count",
         "positive_count",
         "served_count",
+        rounded("seen_count", 1, gettext_lazy("seen")),
         "changed_at",
     )
     list_select_related = ("post",)

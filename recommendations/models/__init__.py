@@ -16,6 +16,7 @@ from recommendations.models.activity import (
     PostStats,
     RegionStats,
     SeenPost,
+    SeenReport,
     ServedPage,
     Undo,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "RegionStats",
     "Relationship",
     "SeenPost",
+    "SeenReport",
     "ServedPage",
     "TrainedModel",
     "TrainedModelBlock",

@@ -150,6 +150,19 @@ class SeenPost(models.Model):
         return f"{self.member_id} saw {self.post_id}"
 
 
+class SeenReport(models.Model):
+    """
+    A report that a member saw a post for the first time, until it is in the post's seen count.
+
+    It does not name the member. Without foreign key: it waits for a minute, also if the post is erased meanwhile.
+    """
+
+    post_id = models.BigIntegerField(help_text="The database id of the post.")
+
+    def __str__(self) -> str:
+        return f"report {self.pk}"
+
+
 class PopularityStats(models.Model):
     """The weights of the interactions with a post, in sums that decay (`stores/popularity_sums.py`)."""
 
@@ -173,6 +186,11 @@ class PostStats(PopularityStats):
         default=0, help_text="Interactions in favor of the post: likes, shares …"
     )
     served_count = models.PositiveIntegerField(default=0, help_text="How often the post was on a served page.")
+    seen_count = models.FloatField(
+        default=0.0,
+        db_default=0.0,
+        help_text="How often members looked at the post: as reported, or as its positions on served pages suggest.",
+    )
     changed_at = models.DateTimeField(db_index=True)
 
     class Meta:

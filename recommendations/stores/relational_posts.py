@@ -166,6 +166,7 @@ class StatsRow(NamedTuple):
     summed_at: datetime
     positive_count: int
     served_count: int
+    seen_count: float
 
 
 class RegionRow(NamedTuple):

@@ -47,8 +47,12 @@ log = logging.getLogger(__name__)
 OVERLAP = timedelta(seconds=10)
 """Each refresh reads this far back again: an entry point sets the time of a change seconds before it is committed."""
 Group = TypeVar("Group", bound=np.integer)
-PRIOR_SERVED_COUNT = 20.0
-"""The weight of the average rate in a post's quality, as a number of times served. Changes the answer."""
+PRIOR_SEEN_COUNT = 7.0
+"""
+The weight of the average rate in a post's quality, as a number of looks. Changes the answer.
+
+As many as 20 times served give, evenly over a page of 20.
+"""
 MAX_REGION_POSTS = 2_000
 """
 The most popular posts stored per region, and as many trending ones. Changes the answer if a viewer has seen, or may not
@@ -154,15 +158,19 @@ class PostCounts:
     popularity: RelativePopularity
     positive_count: Float32Array  # (n,) positive interactions
     served_count: Float32Array  # (n,) how often the post was served
+    seen_count: Float32Array  # (n,) how often members looked at the post
 
     @classmethod
     def zeros(cls, n: int, half_lives: HalfLives) -> PostCounts:
         """Return the counts of *n* posts without interactions. Their sums have *half_lives*."""
-        return cls(RelativePopularity.zeros(n, half_lives), np.zeros(n, np.float32), np.zeros(n, np.float32))
+        counts = (np.zeros(n, np.float32) for _ in range(3))
+        return cls(RelativePopularity.zeros(n, half_lives), *counts)
 
     def copy(self) -> PostCounts:
         """Return a copy that may be modified until a property of it is read."""
-        return PostCounts(self.popularity.copy(), self.positive_count.copy(), self.served_count.copy())
+        return PostCounts(
+            self.popularity.copy(), self.positive_count.copy(), self.served_count.copy(), self.seen_count.copy()
+        )
 
     def with_new_rows(self, n: int) -> PostCounts:
         """Return the counts with *n* more rows, of posts without interactions."""
@@ -172,24 +180,33 @@ class PostCounts:
             RelativePopularity(np.concatenate([self.popularity.heat, added.popularity.heat]), half_lives),
             np.concatenate([self.positive_count, added.positive_count]),
             np.concatenate([self.served_count, added.served_count]),
+            np.concatenate([self.seen_count, added.seen_count]),
         )
 
     def reset(self, rows: Int32Array) -> None:
         """Reset these rows to posts without interactions."""
-        self.popularity.heat[rows], self.positive_count[rows], self.served_count[rows] = -np.inf, 0, 0
+        self.popularity.heat[rows] = -np.inf
+        self.positive_count[rows] = self.served_count[rows] = self.seen_count[rows] = 0
+
+    @cached_property
+    def success_count(self) -> Float32Array:
+        """
+        The positive interactions (n,) of members who looked at the post, at most.
+
+        Further ones came from elsewhere, such as an import, and tell nothing about the rate.
+        """
+        return np.minimum(self.positive_count, self.seen_count)
 
     @cached_property
     def average_rate(self) -> float:
-        """Positive interactions per time served, over all posts, from 0.001 to 0.999; 0.05 if none was served."""
-        served = float(self.served_count.sum())
-        return (
-            min(max(float(self.positive_count[self.served_count > 0].sum()) / served, 0.001), 0.999) if served else 0.05
-        )
+        """Positive interactions per look, over all posts, from 0.001 to 0.999; 0.05 if nobody looked at a post."""
+        seen = float(self.seen_count.sum())
+        return min(max(float(self.success_count.sum()) / seen, 0.001), 0.999) if seen else 0.05
 
     @cached_property
     def is_promising(self) -> BoolArray:
         """Whether each post (n,) may be at least as good as the average post."""
-        return find_promising(self.positive_count, self.served_count, self.average_rate)
+        return find_promising(self.success_count, self.seen_count, self.average_rate)
 
     def candidate_columns(self, rows: Int32Array, now: float) -> dict[str, Float32Array]:
         """Return the columns (n,) of `Candidates` that depend on interactions, for *rows* at *now* (Unix seconds)."""
@@ -205,14 +222,12 @@ class PostCounts:
         """
         Return the quality (n,) of the posts at *rows*: r / (r + average), from 0 to 1, and 0.5 for the average post.
 
-        r is the rate of positive interactions per time served, pulled towards the average with a weight of
-        `PRIOR_SERVED_COUNT` (a Bayesian average: the posterior mean of a Beta-binomial, Gelman et al., Bayesian Data
+        r is the rate of positive interactions per look, pulled towards the average with a weight of
+        `PRIOR_SEEN_COUNT` (a Bayesian average: the posterior mean of a Beta-binomial, Gelman et al., Bayesian Data
         Analysis, section 2.4).
         """
-        average, served_count = self.average_rate, self.served_count[rows]
-        rate = (np.minimum(self.positive_count[rows], served_count) + PRIOR_SERVED_COUNT * average) / (
-            served_count + PRIOR_SERVED_COUNT
-        )
+        average = self.average_rate
+        rate = (self.success_count[rows] + PRIOR_SEEN_COUNT * average) / (self.seen_count[rows] + PRIOR_SEEN_COUNT)
         return (rate / (rate + average)).astype(np.float32)
 
 
@@ -236,15 +251,21 @@ class CatalogueState:
         return order_by(self.counts.popularity.fast_shares, self.posts.post_ids, MAX_TRENDING_POSTS)
 
     @cached_property
-    def _served_less_than(self) -> dict[int, Int32Array]:
+    def _in_exploration(self) -> dict[int, Int32Array]:
         return {}
 
-    def served_less_than(self, max_served: int) -> Int32Array:
-        """Return the rows of posts served less often than *max_served*, newest first. Computed once per value."""
-        if max_served not in self._served_less_than:
-            newest_first = self.orders.newest_first
-            self._served_less_than[max_served] = newest_first[self.counts.served_count[newest_first] < max_served]
-        return self._served_less_than[max_served]
+    def in_exploration(self, max_served: int) -> Int32Array:
+        """
+        Return the rows of posts with fewer than *max_served* times served and positive interactions, newest first.
+
+        A post with many positive interactions from elsewhere, an import for example, is not new to members. Computed
+        once per value.
+        """
+        if max_served not in self._in_exploration:
+            newest_first, counts = self.orders.newest_first, self.counts
+            known = np.maximum(counts.served_count, counts.positive_count)[newest_first]
+            self._in_exploration[max_served] = newest_first[known < max_served]
+        return self._in_exploration[max_served]
 
     def with_posts(self, posts: Candidates, counts: PostCounts) -> CatalogueState:
         """Return a state with these posts and counts, and new orders."""
@@ -544,14 +565,16 @@ class ResidentCatalogue:
         return first_eligible_ids(state, popular, eligible, k), first_eligible_ids(state, trending, eligible, k)
 
     def exploration_posts(
-        self, max_served: int, k: int, eligible: BoolArray
+        self, max_served: int, k: int, eligible: BoolArray, rng: np.random.Generator
     ) -> tuple[Int64Array, Float32Array, Float32Array]:
         """See `Catalogue.exploration_posts`."""
         state = self._state
-        counts = state.counts
-        rows = first_eligible_rows(state, state.served_less_than(max_served), eligible, k)
+        counts, order = state.counts, state.in_exploration(max_served)
+        newest = first_eligible_rows(state, order, eligible, k - k // 2)
+        older = np.setdiff1d(rng.choice(order, k), newest) if len(order) else order
+        rows = np.concatenate([newest, first_eligible_rows(state, rng.permutation(older), eligible, k // 2)])
         rows = rows[counts.is_promising[rows]]
-        return state.posts.post_ids[rows], counts.positive_count[rows], counts.served_count[rows]
+        return state.posts.post_ids[rows], counts.success_count[rows], counts.seen_count[rows]
 
     def _changed_regions(
         self, regions: dict[int, RegionPosts], half_lives: HalfLives, since: datetime | None, new_ids: Int64Array
@@ -575,14 +598,14 @@ def heat_of(rows: Sequence[database.StatsRow | database.RegionRow], half_lives: 
     return compute_heat(sums, np.array([row.summed_at.timestamp() for row in rows]), half_lives)
 
 
-def find_promising(positive_count: Float32Array, served_count: Float32Array, average_rate: float) -> BoolArray:
+def find_promising(success_count: Float32Array, seen_count: Float32Array, average_rate: float) -> BoolArray:
     """
     Return the mask (n,) of posts that may be as good as the average: False if they are worse with 95 % certainty.
 
     The upper bound of the rate comes from the normal approximation of the Beta posterior: mean + 1.645 standard
     deviations.
     """
-    a, b = 1 + positive_count, 1 + np.maximum(served_count - positive_count, 0)
+    a, b = 1 + success_count, 1 + seen_count - success_count
     mean = a / (a + b)
     return mean + 1.645 * np.sqrt(mean * (1 - mean) / (a + b + 1)) >= average_rate
 
@@ -649,6 +672,7 @@ def with_counts(state: CatalogueState, stats: Iterable[database.StatsRow]) -> Ca
         is_resident
     ]
     counts.served_count[rows[is_resident]] = np.array([row.served_count for row in changes], np.float32)[is_resident]
+    counts.seen_count[rows[is_resident]] = np.array([row.seen_count for row in changes], np.float32)[is_resident]
     return CatalogueState(state.posts, state.orders, counts)
 
 

@@ -27,7 +27,7 @@ from recommendations.training.held_out import (
 )
 from recommendations.training.likes import Likes
 
-FACTORS = (1.0, 0.5, 0.7, 1.4, 2.0, 2.8, 4.0)
+FACTORS = (1.0, 0.5, 0.7, 1.4, 2.0, 2.8, 4.0, 5.6)
 """The factors that are tried; the first stays unless another is better. Change the answer."""
 STANDARD_ERRORS = 2.0
 """A factor replaces 1 if its NDCG is higher by more than this number of standard errors. Changes the answer."""

@@ -60,6 +60,7 @@ def rows(redis_url):
             event_id="e", member=ann, post=post, kind="like", occurred_at=then, received_at=then
         ),
         m.SeenPost.objects.create(member=ann, post=post, seen_at=then),
+        m.SeenReport.objects.create(post_id=post.pk),
         m.NegativeFeedback.objects.create(
             member=ann, target="author", target_key="2", post=post, event_id="e", created_at=then
         ),

@@ -56,6 +56,7 @@ from recommendations.models import (
     Member,
     Post,
     RankingPolicy,
+    SeenReport,
     TrainedModel,
     TrainedModelBlock,
 )
@@ -64,7 +65,7 @@ from recommendations.services.content import publish
 from recommendations.services.content.import_file import import_file
 from recommendations.services.content.ingest import ingest_items
 from recommendations.services.errors import ServiceError
-from recommendations.services.learning import co_likes, learn, reset, rings
+from recommendations.services.learning import co_likes, learn, reset, rings, seen_counts
 from recommendations.services.learning.interact import Event, mark_seen, record_events
 from recommendations.services.measuring import roll_up
 from recommendations.services.members import erasure, export, follow_requests, preferences
@@ -116,6 +117,7 @@ def create_world() -> None:
     event("followed", "follow", post="second", member="bob")
     record_events(events=[Event("undo-learned", "bob", undoes_event_id="learned-1")], now=NOW)
     EmbeddingFailure.objects.create(post=first, embedding_model="old", error="E", attempts=4, changed_at=NOW)
+    SeenReport.objects.bulk_create([SeenReport(post_id=post.pk) for post in (first, second, first)])
     create_jobs(ann, bob)
     create_models()
     create_flags()
@@ -449,6 +451,8 @@ WRITERS: dict[str, Writer] = {
     "learn": lambda: learn.learn_interactions(member_ids=[pk_of("ann"), pk_of("bob")], now=NOW),
     "rebuild interests": lambda: learn.rebuild_interests(member_id=pk_of("ann"), now=NOW),
     "damp rings": lambda: rings.damp_rings(now=NOW),
+    "report seen posts": lambda: seen_counts.store_sights(pk_of("cay"), [pk_of("first"), pk_of("second")], NOW),
+    "count seen posts": lambda: seen_counts.count_seen(now=NOW),
     "count co-likes": lambda: co_likes.count_changes(now=NOW),
     "recount co-likes": lambda: co_likes.recount(now=NOW),
     # Vectors and models
@@ -793,6 +797,8 @@ LOST_BEFORE = [
     ("supply vectors", "supply vectors of another model"),
     ("write served pages", "write served pages"),
     ("learn", "reset interests"),
+    ("learn", "count seen posts"),
+    ("count seen posts", "count seen posts"),
     ("count co-likes", "recount co-likes"),
     ("approve", "reject"),
     ("approve a request", "block a requester"),

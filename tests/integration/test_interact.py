@@ -5,10 +5,20 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from django.conf import settings
 
-from recommendations.models import Interaction, InterestProfile, PostEmbedding, PostStats, Relationship, SeenPost
+from recommendations.models import (
+    Interaction,
+    InterestProfile,
+    Post,
+    PostEmbedding,
+    PostStats,
+    Relationship,
+    SeenPost,
+    SeenReport,
+)
 from recommendations.services.errors import UnknownMember
-from recommendations.services.learning import interact, learn
+from recommendations.services.learning import interact, learn, seen_counts
 from recommendations.services.learning.interact import Event, mark_seen
 from recommendations.services.serving.recommend import recommend
 from tests import factories
@@ -143,6 +153,38 @@ def test_seen_posts_are_stored_once_and_unknown_posts_are_skipped(ann, post):
     assert SeenPost.objects.count() == 1
     with pytest.raises(UnknownMember):
         mark_seen(member_id="nobody", post_ids=["p1"], now=NOW)
+
+
+def seen_counts_of_posts():
+    return dict(PostStats.objects.values_list("post__external_id", "seen_count"))
+
+
+def test_reports_of_seen_posts_count_once_per_member_if_the_platform_reports_them(ann, post, monkeypatch):
+    """A report that is repeated does not count, nor does one of a post that an interaction shows to be seen."""
+    factories.member("eve")
+    factories.post(post.author, "p2", created_at=NOW)
+    mark_seen(member_id="ann", post_ids=["p1"], now=NOW)
+    assert not SeenReport.objects.exists(), "served posts count instead"
+    monkeypatch.setattr(settings.ENV, "seen_posts", "reported")
+    record(event(post_id="p2"))
+    for _ in range(2):
+        mark_seen(member_id="ann", post_ids=["p1", "p2"], now=NOW)
+        mark_seen(member_id="eve", post_ids=["p1", "p2"], now=NOW)
+    assert seen_counts.count_seen(now=NOW) == 2
+    assert seen_counts.count_seen(now=NOW) == 0 and not SeenReport.objects.exists()
+    assert seen_counts_of_posts() == {"p1": 1, "p2": 1}
+
+
+def test_reports_are_counted_in_batches_and_those_of_erased_posts_are_dropped(ann, post, monkeypatch):
+    monkeypatch.setattr(settings.ENV, "seen_posts", "reported")
+    monkeypatch.setattr(seen_counts, "REPORTS_PER_TRANSACTION", 2)
+    factories.post(post.author, "p2", created_at=NOW)
+    for number in range(3):
+        factories.member(f"m{number}")
+        mark_seen(member_id=f"m{number}", post_ids=["p1", "p2"], now=NOW)
+    Post.objects.get(external_id="p2").delete()
+    assert seen_counts.count_seen(now=NOW) == 6
+    assert seen_counts_of_posts() == {"p1": 3}
 
 
 # learning

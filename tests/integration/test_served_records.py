@@ -1,8 +1,10 @@
 """Records of served pages: written once, counted, and used for fatigue. And the feed that uses no history."""
 
+import math
 import struct
 import threading
 import time
+from collections import Counter
 from datetime import timedelta
 from uuid import UUID
 
@@ -135,6 +137,21 @@ def test_a_page_is_recorded_once_and_every_time_it_is_served_counts(ann):
         post: 2 * (post in ids(first)) + (post in pages_of_bob) for post in {*ids(first), *pages_of_bob}
     }
     assert ServedPage.objects.count() == 3
+
+
+def test_a_post_on_a_page_counts_as_seen_by_its_position(ann, monkeypatch):
+    """1, .63, .5 … by the discount of DCG; a second page begins again with 1. Not if clients report what they show."""
+    shown = ids(page(limit=3)), ids(page("bob" if factories.member("bob") else "", limit=2))
+    records.record_served(now=NOW)
+    expected = Counter()
+    for post_ids in shown:
+        expected.update(dict(zip(post_ids, [1, 1 / math.log2(3), 0.5], strict=False)))
+    assert dict(PostStats.objects.values_list("post__external_id", "seen_count")) == pytest.approx(dict(expected))
+    monkeypatch.setattr(settings.ENV, "seen_posts", "reported")
+    page(limit=3, now=NOW + HOUR)
+    records.record_served(now=NOW + HOUR)
+    assert sum(PostStats.objects.values_list("seen_count", flat=True)) == pytest.approx(expected.total())
+    assert sum(served_counts().values()) == 8
 
 
 def test_a_batch_taken_by_a_killed_worker_is_written_once(ann, monkeypatch):

@@ -124,6 +124,7 @@ def worlds(draw):
         RelativePopularity(heat, HALF_LIVES),
         rng.integers(0, 9, n).astype(np.float32),
         rng.integers(0, 200, n).astype(np.float32),
+        (rng.random(n) * 70).astype(np.float32),
     )
     region = RegionPosts.empty(HALF_LIVES).with_changes(rng.choice(POSTS, 20, replace=False), rng.random((20, 5)))
     engine = PlainEngine(DIMENSION)

@@ -170,7 +170,7 @@ def test_a_limit_returns_the_first_of_the_order(keys, limit):
 
 
 def stats(post_id, sums, at):
-    return StatsRow(post_id, *np.broadcast_to(np.array(sums, float), 5).tolist(), at, 0, 0)
+    return StatsRow(post_id, *np.broadcast_to(np.array(sums, float), 5).tolist(), at, 0, 0, 0.0)
 
 
 def test_the_catalogue_orders_posts_by_decayed_sums():

@@ -37,8 +37,8 @@ class FakeCatalogue:
     popular_ids: tuple[int, ...] = ()
     regional: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     """Popular and trending posts."""
-    positive_count: tuple[int, ...] = ()
-    served_count: tuple[int, ...] = ()
+    success_count: tuple[int, ...] = ()
+    seen_count: tuple[int, ...] = ()
     calls: list[tuple] = field(default_factory=list)
 
     def trending(self, k, eligible):
@@ -58,9 +58,9 @@ class FakeCatalogue:
         self.calls.append((topic_ids.tolist(), k))
         return np.arange(1, 4)
 
-    def exploration_posts(self, max_served, k, eligible):
-        ids = np.arange(1, len(self.positive_count) + 1)
-        return ids, np.array(self.positive_count, np.float32), np.array(self.served_count, np.float32)
+    def exploration_posts(self, max_served, k, eligible, rng):
+        ids = np.arange(1, len(self.success_count) + 1)
+        return ids, np.array(self.success_count, np.float32), np.array(self.seen_count, np.float32)
 
 
 def affinities(**weights):
@@ -116,13 +116,14 @@ def test_fresh_returns_at_least_a_full_slate():
     assert len(Fresh(FakeCatalogue())(replace(QUERY, policy=Policy(fresh_candidates=30)), ALL)) == 30
 
 
-COUNTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 100)), max_size=30)
+COUNTS = st.lists(st.tuples(st.floats(0, 50), st.floats(0, 100)), max_size=30)
+"""Successes and further looks. Looks on served pages are estimates, so they are not whole numbers."""
 
 
 @given(COUNTS, st.uuids())
 def test_the_same_request_draws_the_same_exploration_posts(counts, request_id):
-    """As many as the policy allows or as exist, each once, also if a post has more likes than times served."""
-    catalogue = FakeCatalogue(positive_count=tuple(p for p, _ in counts), served_count=tuple(i for _, i in counts))
+    """As many as the policy allows or as exist, each once."""
+    catalogue = FakeCatalogue(success_count=tuple(p for p, _ in counts), seen_count=tuple(p + i for p, i in counts))
     query = replace(QUERY, request_id=request_id)
     first, second = Exploration(catalogue)(query, ALL).tolist(), Exploration(catalogue)(query, ALL).tolist()
     assert first == second
@@ -131,14 +132,14 @@ def test_the_same_request_draws_the_same_exploration_posts(counts, request_id):
 
 def test_exploration_differs_between_requests_and_favors_liked_posts():
     """Ten posts are liked each fifth time they are served, ninety never: the ten get far more than a tenth."""
-    catalogue = FakeCatalogue(positive_count=(10,) * 10 + (0,) * 90, served_count=(50,) * 100)
+    catalogue = FakeCatalogue(success_count=(10,) * 10 + (0,) * 90, seen_count=(50,) * 100)
     draws = [Exploration(catalogue)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist() for i in range(40)]
     assert len({tuple(draw) for draw in draws}) > 20
     assert np.mean([post <= 10 for draw in draws for post in draw]) > 0.9
 
 
 def test_posts_that_were_never_served_have_equal_chances():
-    catalogue = FakeCatalogue(positive_count=(0,) * 20, served_count=(0,) * 20)
+    catalogue = FakeCatalogue(success_count=(0,) * 20, seen_count=(0,) * 20)
     drawn = [
         p for i in range(400) for p in Exploration(catalogue)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist()
     ]
@@ -216,26 +217,26 @@ def test_only_the_heaviest_interests_are_scanned():
 
 
 @pytest.mark.parametrize(
-    ("positive_count", "served", "chance"), [(1, 1, 2 / 3), (0, 4, 1 / 6), (3, 4, 2 / 3), (0, 1, 1 / 3), (5, 2, 6 / 7)]
+    ("successes", "looks", "chance"), [(1, 1, 2 / 3), (0, 4, 1 / 6), (3, 4, 2 / 3), (0, 1, 1 / 3), (5, 5, 6 / 7)]
 )
-def test_exploration_ranks_a_post_first_with_the_probability_of_its_rate(positive_count, served, chance):
-    """A rate of Beta(1 + p, 1 + others) beats a uniform one with the probability (1 + p) / (2 + served)."""
-    catalogue = FakeCatalogue(positive_count=(0, positive_count), served_count=(0, served))
+def test_exploration_ranks_a_post_first_with_the_probability_of_its_rate(successes, looks, chance):
+    """A rate of Beta(1 + successes, 1 + others) beats a uniform one with the probability (1 + s) / (2 + looks)."""
+    catalogue = FakeCatalogue(success_count=(0, successes), seen_count=(0, looks))
     query = replace(QUERY, policy=Policy(exploration_candidates=1))
     first = [Exploration(catalogue)(replace(query, request_id=UUID(int=i)), ALL).item() for i in range(3_000)]
     assert first.count(2) / 3_000 == pytest.approx(chance, abs=0.03)
 
 
-def test_exploration_draws_among_the_newest_500_posts():
+def test_exploration_draws_from_a_pool_of_1000_posts():
     calls = []
 
     class RecordingCatalogue(FakeCatalogue):
-        def exploration_posts(self, max_served, k, eligible):
+        def exploration_posts(self, max_served, k, eligible, rng):
             calls.append((max_served, k))
-            return super().exploration_posts(max_served, k, eligible)
+            return super().exploration_posts(max_served, k, eligible, rng)
 
     Exploration(RecordingCatalogue())(replace(QUERY, policy=Policy(exploration_max_served=70)), ALL)
-    assert calls == [(70, 500)]
+    assert calls == [(70, 1_000)]
 
 
 @dataclass

@@ -9,8 +9,8 @@ import numpy as np
 from recommendations.contracts import BoolArray, Int64Array, Origin, Query
 from recommendations.ports import Catalogue
 
-POOL_SIZE = 500
-"""How many of the newest posts in exploration are drawn from. Changes the answer, and slightly the speed."""
+POOL_SIZE = 1_000
+"""How many posts in exploration are drawn from. Changes the answer, and slightly the speed."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,12 @@ class Exploration:
     """
     Posts that were served to few members, chosen by Thompson sampling (Thompson 1933, "On the likelihood …").
 
-    The rate of positive interactions of each post is drawn from Beta(1 + positive_count, 1 + served_count -
-    positive_count), and the posts with the highest rates are returned. The request id seeds the draw, so the same
-    request draws the same posts. The exploration of a post ends after it was served `exploration_max_served` times, or
-    when it does worse than the average with certainty (`Catalogue.exploration_posts`).
+    One half of the pool are the newest posts in exploration, the other half are drawn from all of them, so that a post
+    that was not served while it was new has a chance later. The rate of positive interactions of each post is drawn
+    from Beta(1 + successes, 1 + looks - successes), and the posts with the highest rates are returned. The request id
+    seeds both draws, so the same request returns the same posts. The exploration of a post ends after
+    `exploration_max_served` times served or positive interactions, or when it does worse than the average with
+    certainty (`Catalogue.exploration_posts`).
     """
 
     catalogue: Catalogue
@@ -29,9 +31,9 @@ class Exploration:
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`."""
-        ids, positive_count, served_count = self.catalogue.exploration_posts(
-            query.policy.exploration_max_served, POOL_SIZE, eligible
-        )
         rng = np.random.default_rng(query.request_id.int)
-        rates = rng.beta(1 + positive_count, 1 + np.maximum(served_count - positive_count, 0))
+        ids, success_count, seen_count = self.catalogue.exploration_posts(
+            query.policy.exploration_max_served, POOL_SIZE, eligible, rng
+        )
+        rates = rng.beta(1 + success_count, 1 + seen_count - success_count)
         return ids[np.argsort(-rates, kind="stable")[: query.policy.exploration_candidates]]

@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-import numpy as np
 from django.conf import settings
 from django.db import IntegrityError
 
@@ -30,11 +29,11 @@ from recommendations.models import Interaction, Member, NegativeFeedback, Relati
 from recommendations.services import invalidate
 from recommendations.services.errors import UnknownMember
 from recommendations.services.learning.event_ids import EventContent, EventKey, find_recorded, has_same_content
+from recommendations.services.learning.seen_counts import store_sights
 from recommendations.services.learning.store_interactions import (
     NEGATIVE_KINDS,
     NOT_INTERESTED_TARGETS,
     store_interactions,
-    store_seen,
 )
 from recommendations.services.learning.store_relationships import FOLLOW_KINDS, end_relationships
 from recommendations.services.serving.visibility import find_visible_posts
@@ -322,5 +321,5 @@ def mark_seen_once(member_id: str, post_ids: Sequence[str], now: datetime) -> in
     if member is None:
         raise UnknownMember(member_id)
     post_pks = [post.id for post in find_visible_posts({member: post_ids}, now).values()]
-    store_seen([member] * len(post_pks), post_pks, np.full(len(post_pks), now))
+    store_sights(member, post_pks, now)
     return len(post_pks)

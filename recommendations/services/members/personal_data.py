@@ -165,6 +165,7 @@ TABLES: dict[str, Table] = {
     "recommendations.HistoryChange": Table(
         columns(none="id", activity="before after"), kept_until="it is counted, within a minute",
     ),
+    "recommendations.SeenReport": Table(columns(none="id post_id"), kept_until="it is counted, within a minute"),
     "recommendations.CoLikes": Table(
         columns(none="post_id changed_at", sum="like_count target_ids together after nearest"),
         kept_until="no member likes the post, or the post is erased",
@@ -172,7 +173,7 @@ TABLES: dict[str, Table] = {
     "recommendations.PostStats": Table(
         columns(
             none="post summed_at changed_at",
-            sum="hour_sum day_sum week_sum year_sum total_sum interaction_count positive_count served_count",
+            sum="hour_sum day_sum week_sum year_sum total_sum interaction_count positive_count served_count seen_count",
         ),
         kept_until="the post is erased",
     ),

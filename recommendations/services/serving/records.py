@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import struct
 import threading
 import time
 import zlib
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -59,10 +60,11 @@ RETRY_SECONDS = 1.0
 """Time between two attempts to send them."""
 COUNT_SERVED = """
     INSERT INTO {stats}
-        (post_id, {sums}, summed_at, interaction_count, positive_count, served_count, changed_at)
-    VALUES (%s, {zeros}, %s, 0, 0, %s, %s)
+        (post_id, {sums}, summed_at, interaction_count, positive_count, served_count, seen_count, changed_at)
+    VALUES (%s, {zeros}, %s, 0, 0, %s, %s, %s)
     ON CONFLICT (post_id) DO UPDATE
-    SET served_count = {stats}.served_count + excluded.served_count, changed_at = excluded.changed_at"""
+    SET served_count = {stats}.served_count + excluded.served_count,
+        seen_count = {stats}.seen_count + excluded.seen_count, changed_at = excluded.changed_at"""
 
 
 ServedPosts = tuple[int, float, list[int]]
@@ -372,7 +374,7 @@ def write_pages(pages: Sequence[ServedPage], now: datetime) -> list[ServedPosts]
         for page, new in zip(pages, is_new.tolist(), strict=True)
         if new
     ]
-    count_served(Counter(post_id for *_, post_ids in served for post_id in post_ids), now)
+    count_served([post_ids for *_, post_ids in served], now)
     return served
 
 
@@ -394,13 +396,36 @@ def find_personalized(member_ids: Iterable[int]) -> set[int]:
     return set(find_consenting(Member.objects.filter(pk__in=member_ids)).values_list("pk", flat=True))
 
 
-def count_served(counts: Counter[int], now: datetime) -> None:
-    """Add to each post's served count; posts that no longer exist are skipped. Locks rows in the order of their ids."""
-    existing = Post.objects.filter(pk__in=counts).order_by("pk").values_list("pk", flat=True)
+def count_served(pages: Iterable[Sequence[int]], now: datetime) -> None:
+    """
+    Add the posts of *pages*, in their order, to the served and the seen count of each.
+
+    Where clients do not report what was on a screen, a page adds to a post's seen count how likely a post at this
+    position is looked at: 1 / log2(1 + rank), the discount of DCG (Järvelin and Kekäläinen 2002, "Cumulated gain-based
+    evaluation of IR techniques").
+    """
+    served: Counter[int] = Counter()
+    seen: defaultdict[int, float] = defaultdict(float)
+    for post_ids in pages:
+        served.update(post_ids)
+        if settings.ENV.seen_posts == "served":
+            for rank, post_id in enumerate(post_ids, 1):
+                seen[post_id] += 1 / math.log2(1 + rank)
+    add_counts(served, seen, now)
+
+
+def add_counts(served: Counter[int], seen: Mapping[int, float], now: datetime) -> None:
+    """
+    Add to the served and the seen count of posts, by primary key.
+
+    Posts that no longer exist are skipped. Locks rows in the order of their ids.
+    """
+    counted = served.keys() | seen.keys()
+    existing = Post.objects.filter(pk__in=counted).order_by("pk").values_list("pk", flat=True)
     with connection.cursor() as cursor:
         stats = connection.ops.quote_name(PostStats._meta.db_table)
         moment = connection.ops.adapt_datetimefield_value(now)
-        rows = [(post_id, moment, counts[post_id], moment) for post_id in existing]
+        rows = [(post_id, moment, served[post_id], seen.get(post_id, 0.0), moment) for post_id in existing]
         if rows:
             sums, zeros = ", ".join(POPULARITY_SUMS), ", ".join("0" for _ in POPULARITY_SUMS)
             cursor.executemany(COUNT_SERVED.format(stats=stats, sums=sums, zeros=zeros), rows)

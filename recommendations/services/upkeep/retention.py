@@ -123,6 +123,7 @@ BOUNDED = {
     "recommendations.ErasedPost": "deleted seven days after the erasure",
     "recommendations.ErasureReceipt": "the proof of an erasure, kept for good: one row for each erased member",
     "recommendations.HistoryChange": "deleted once it is counted, within a minute",
+    "recommendations.SeenReport": "deleted once it is counted, within a minute",
     "recommendations.ChangeLogEntry": "`trim_change_log` deletes old rows",
     "recommendations.ChangeLogMark": "one row",
     "recommendations.ChangeLogTruncation": "one row for each table",
