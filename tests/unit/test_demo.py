@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +14,7 @@ from recommendations.services.content.demo.pictures import DRAWINGS, MAX_NUMBER,
 from recommendations.services.content.demo.platform import BLOCKS, FOLLOWS, LANGUAGES, MEMBERS, NAMED, DemoPlatform
 from recommendations.services.content.demo.texts import TOPICS_FOLDER, read_topics
 
+ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 KINDS = ("members", "posts", "relationships", "interactions")
 
@@ -173,3 +175,23 @@ def test_new_posts_have_few_interactions(rows):
 
 def test_the_licence_is_next_to_the_data():
     assert "Apache-2.0" in (TOPICS_FOLDER.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/explorer.md", "docs/preferences.md"])
+def test_the_documentation_names_members_and_posts_that_exist(rows, page):
+    ids = {row["id"] for kind in ("members", "posts") for row in rows[kind]}
+    named = set(re.findall(r"demo:[a-z]+(?:-[0-9]+)?", (ROOT / page).read_text(encoding="utf-8")))
+    assert named and named <= ids
+
+
+def test_the_explorers_page_is_right_about_its_posts_and_members(rows):
+    text = (ROOT / "docs" / "explorer.md").read_text(encoding="utf-8")
+    assert [f"demo:{named.name}" for named in NAMED if f"| `demo:{named.name}` |" not in text] == []
+    posts = {post["id"]: post for post in rows["posts"]}
+    assert (posts["demo:cycling-67"]["author_id"], posts["demo:cycling-67"]["visibility"]) == ("demo:ben", "public")
+    assert posts["demo:birds-69"]["safety_labels"] and posts["demo:birds-69"]["visibility"] == "public"
+    members = {member["id"]: member for member in rows["members"]}
+    assert members["demo:lou"]["sensitivity"] == "sensitive" and members["demo:emma"]["sensitivity"] == "safe"
+    assert members["demo:mia"]["muted_tags"] == ["vinyl"] and not members["demo:kim"]["is_personalized"]
+    seen = {(event["member_id"], event["post_id"]) for event in rows["interactions"]}
+    assert not {("demo:lou", "demo:birds-69"), ("demo:jonas", "demo:cycling-67")} & seen

@@ -12,8 +12,8 @@ from recommendations.services.content.import_sample import DEFAULT_SAMPLE, SAMPL
 
 class Command(BaseCommand):
     help = (
-        "Import a sample: demo (an invented community: 400 members, 1,300 posts in three languages with pictures, "
-        "32,003 interactions that end now) or movielens (671 members, 9,066 films, 100,004 ratings that end yesterday; "
+        "Import a sample: demo (an invented community: 400 members, 1,636 posts in three languages with pictures, "
+        "27,003 interactions that end now) or movielens (671 members, 9,066 films, 100,004 ratings that end yesterday; "
         "its terms forbid commercial use: recommendations/sample/movielens/README.md). Importing a sample again adds "
         "nothing."
     )

@@ -73,7 +73,7 @@ def read_sample(folder: Path, name: str) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise SampleMissingError(
             f"The sample's {path.name} is missing. Restore {folder.name}/ from the repository, "
-            "or fill the database with `manage.py import_data` or `manage.py generate`."
+            "or fill the database with the demo, `manage.py import_data` or `manage.py generate`."
         )
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
