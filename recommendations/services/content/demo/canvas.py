@@ -63,14 +63,14 @@ class Canvas:
     def polygon(self, points: Sequence[Point], fill: str, **more: object) -> None:
         self.add("polygon", points=" ".join(f"{x:.0f},{y:.0f}" for x, y in points), fill=fill, **more)
 
-    def path(self, d: str, fill: str = "none", **more: object) -> None:
+    def path(self, d: str, fill: object = "none", **more: object) -> None:
         self.add("path", d=d, fill=fill, **more)
 
     def line(self, d: str, color: str, width: float, **more: object) -> None:
         """Add a path that is only stroked."""
         self.path(d, stroke=color, stroke_width=width, stroke_linecap="round", **more)
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: float, high: float) -> int:
         """Return a random whole number from *low* to *high*."""
         return round(self.rng.uniform(low, high))
 
