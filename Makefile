@@ -4,14 +4,16 @@ PY := .venv/bin/python
 # A process starts twice as fast if Python may store the modules that it compiles.
 unexport PYTHONDONTWRITEBYTECODE
 
+STACK_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(SAMPLE),--sample "$(SAMPLE)")
+
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: setup docs ## Start the service with sample data, or with DATA=folder, and run it until Ctrl-C
-	@$(PY) -m recsys_project.stack run $(if $(DATA),--data "$(DATA)")
+run: setup docs ## Start the service with the demo, SAMPLE=movielens or DATA=folder, and run it until Ctrl-C
+	@$(PY) -m recsys_project.stack run $(STACK_OPTIONS)
 
 demo: setup ## The same, but print a feed and stop
-	@$(PY) -m recsys_project.stack demo $(if $(DATA),--data "$(DATA)")
+	@$(PY) -m recsys_project.stack demo $(STACK_OPTIONS)
 
 test: setup-dev licenses secrets ## Run all checks and tests
 	@$(PY) run_checks.py

@@ -4,7 +4,7 @@ Compare the text embedders: speed on one core, and quality on what they are used
     pip install -r requirements/dev.txt -r benchmarks/requirements.txt
     python benchmarks/embedders.py [--quick] [--json FILE]
 
-Quality, on all 9,066 films of the sample:
+Quality, on all 9,066 films of MovieLens small:
 - next like: the rank of a member's last liked film, by the mean vector of the films liked before. The ranking by
   popularity is shown for comparison.
 - genre from title: the share of the ten nearest films, by title alone, that have the same first genre.

@@ -26,7 +26,7 @@ from recsys_project.stack.state import STATE_FILE, StackState
 
 PAGES = {
     "bare view": ("/livez", "body"),
-    "explorer": ("/explore/?member_id=movielens:1", "#feed .card"),
+    "explorer": ("/explore/?member_id=demo:ana", "#feed .card"),
     "ranking in the browser": ("/explore/on-device/", "#posts .card"),
 }
 """The address of each page, and what it shows once it can be used."""
@@ -102,7 +102,7 @@ def main() -> int:
                 loads[name].append(milliseconds)
         with new_page(browser, url) as page:
             page.goto(PAGES["ranking in the browser"][0])
-            ranking = page.evaluate(RANK, ["movielens:1", 50 if options.quick else 300])
+            ranking = page.evaluate(RANK, ["demo:ana", 50 if options.quick else 300])
         browser.close()
     print(f"load average {os.getloadavg()[0]:.1f}\n{'milliseconds':30}   median    least     most    bytes")
     for name, values in loads.items():

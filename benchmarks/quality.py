@@ -4,7 +4,7 @@ Measure the quality of recommendations on real data, beside the peers that every
     python -m benchmarks.quality [--quick] [--json FILE] [--html FILE] [--movielens DIR]
         [--citeulike DIR] [--no-peers]
 
-Sets: the films of the sample (or of another MovieLens folder with --movielens) by three splits, last one out, global
+Sets: MovieLens small (or another MovieLens folder with --movielens) by three splits, last one out, global
 time and first likes; with --citeulike, the lists of citeulike-a (users.dat, and item-tag.dat if it is there), of which
 one article of each of 1,000 members is held out; and a generated platform with a known truth, whose ceiling is the peer
 `truth` (benchmarks/generated_platform.py). Every list ranks the full catalogue without the posts that the member knows.

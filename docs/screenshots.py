@@ -13,7 +13,7 @@ from recsys_project.stack.state import STATE_FILE, StackState
 
 FOLDER = Path(__file__).resolve().parent
 PAGES = {
-    "explorer": ("/explore/?member_id=movielens:1", "#feed article"),
+    "explorer": ("/explore/?member_id=demo:ana", "#feed article"),
     "on-device": ("/explore/on-device/", "#posts .card"),
     "policy": ("/admin/recommendations/rankingpolicy/add/", ".policy-preview ol"),
     "admin": ("/admin/", "main"),

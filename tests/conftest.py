@@ -29,14 +29,14 @@ pytest_plugins = ["tests.servers"]
 
 INDEPENDENT_OF_THE_DATABASE = {
     "access", "admin", "admin_pages", "alerts", "beat", "collaborative_feeds", "commands", "cors", "dashboard",
-    "data_commands", "deploying", "doctor", "empty_pages", "evaluation", "examples", "experiment_admin",
-    "experiment_entry_points", "experiments", "explain", "failing_caches", "fallback", "fastembed_text",
-    "feed_filters", "feed_preview", "flag_admin", "flag_api", "flag_services", "flags_live", "flower",
-    "generate", "graphql", "import_file", "import_sample", "interim_analysis", "logs", "main_parameters",
-    "maintenance", "metrics", "monitoring", "neighbors", "own_data", "page_cache", "page_in_place", "paging",
-    "pictures", "policies", "policy_editor", "process_memory", "profile_files", "quality",
-    "rate_limits_over_http", "recommend", "roles", "rollback_docs", "samples", "schema", "schemathesis",
-    "search", "show_less_effect", "spark", "tracing", "trained_models", "training_jobs", "versions", "workers",
+    "data_commands", "demo_pictures", "deploying", "doctor", "empty_pages", "evaluation", "examples",
+    "experiment_admin", "experiment_entry_points", "experiments", "explain", "failing_caches", "fallback",
+    "fastembed_text", "feed_filters", "feed_preview", "flag_admin", "flag_api", "flag_services", "flags_live", "flower",
+    "generate", "graphql", "import_demo", "import_file", "import_movielens", "interim_analysis", "logs",
+    "main_parameters", "maintenance", "metrics", "monitoring", "neighbors", "own_data", "page_cache", "page_in_place",
+    "paging", "pictures", "policies", "policy_editor", "process_memory", "profile_files", "quality",
+    "rate_limits_over_http", "recommend", "roles", "rollback_docs", "samples", "schema", "schemathesis", "search",
+    "show_less_effect", "spark", "tracing", "trained_models", "training_jobs", "versions", "workers",
 }  # fmt: skip
 """
 Modules about feeds, pages, formats, metrics, caches and processes. CI has half an hour, so it runs them on SQLite only;

@@ -455,7 +455,7 @@ def worker(session_worker: Worker, transactional_db: None) -> Worker:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Return the whole stack with the sample data and a feed for every member."""
+    """Return the whole stack with the demo and a feed for every member."""
     try:
         embedded_redis.find_binary()
     except embedded_redis.RedisNotFoundError as error:

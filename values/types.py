@@ -6,6 +6,7 @@ The types of values, as annotated types of pydantic: each has a parser, a normal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
@@ -33,6 +34,8 @@ MAX_PREFERENCES = 500
 MAX_MEDIA = 20
 MAX_CACHED_PARSERS = 1_000
 """Far more than there are types. Changes the speed and the memory."""
+MEDIUM_URL = re.compile(r"https?://|(?:/[\w.~-]+)+\Z", re.ASCII)
+"""A path has no second slash at its beginning, which would name another host."""
 RESERVED_SEGMENTS = frozenset(
     {
         "feed",
@@ -112,8 +115,9 @@ def parse_medium(item: object, advice: str) -> dict[str, str]:
     item = without_nulls(item)
     if not isinstance(item, dict) or not set(item) <= {"kind", "url", "alt"} or not {"kind", "url"} <= set(item):
         raise InvalidValueError(f"{quote_value(item)} is not a medium", advice)
-    if not str(item["url"]).startswith(("https://", "http://")):
-        raise InvalidValueError(f"{quote_value(item['url'])} is not a URL", "Give a URL that starts with https://.")
+    if not MEDIUM_URL.match(str(item["url"])):
+        advice = "Give a URL that starts with https://, or a path of the service's own host such as /static/a.png."
+        raise InvalidValueError(f"{quote_value(item['url'])} is not a URL", advice)
     return {"kind": parse_slug(item["kind"]), "url": parse_text(item["url"]), "alt": parse_text(item.get("alt", ""))}
 
 

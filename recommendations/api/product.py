@@ -197,7 +197,8 @@ def find_picture(media: Sequence[Any], request: HttpRequest) -> Picture | None:
     for medium in media:
         fields = medium if isinstance(medium, dict) else {}
         kind, url = str(fields.get("kind", "")), str(fields.get("url", ""))
-        if kind.startswith("image") and url.startswith(f"{request.scheme}://{request.get_host()}/"):
+        is_path = url.startswith("/") and not url.startswith("//")
+        if kind.startswith("image") and (is_path or url.startswith(f"{request.scheme}://{request.get_host()}/")):
             return Picture(url, str(fields.get("alt", "")))
     return None
 

@@ -11,6 +11,7 @@ from rest_framework.exceptions import NotFound
 from access.inputs import Request
 from access.views import APIView
 from recommendations.api.candidate_packs import CandidatePackView, PackKeysView
+from recommendations.api.demo_pictures import demo_picture
 from recommendations.api.erasures import ErasuresView, ErasureView
 from recommendations.api.explorer import explorer_page, graphql_console_page, on_device_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
@@ -70,6 +71,7 @@ urlpatterns = [
     ),
     path("explore/graphql/", graphql_console_page, name="graphql-console"),
     path("explore/on-device/", on_device_page, name="on-device"),
+    path("demo/pictures/<slug:name>/<int:number>.svg", demo_picture, name="demo-picture"),
     path("main-parameters/", main_parameters_page, name="main-parameters"),
     path("main-parameters/<slug:variant>/<int:version>/", main_parameters_page, name="main-parameters-version"),
     path("api/v1/main-parameters", MainParametersView.as_view(), name="api-main-parameters"),

@@ -147,7 +147,7 @@ def read_movielens(folder: Path) -> Interactions:
     Return the ratings of a MovieLens folder, or of the folder with the sample of this repository.
 
     Reads ratings.csv or ratings.csv.gz. A rating is a like from 4 stars on, not_interested up to 2 stars, else a view,
-    as `manage.py import_sample` has it; its value is the stars. Raises `DataError`.
+    as `manage.py import_sample movielens` has it; its value is the stars. Raises `DataError`.
     """
     file = find_file(folder, "ratings.csv")
     kinds = [KINDS.index(kind) for kind in (InteractionKind.NOT_INTERESTED, InteractionKind.VIEW, InteractionKind.LIKE)]

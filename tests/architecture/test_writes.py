@@ -26,7 +26,7 @@ BULK_UPDATES = {
 PLAIN_TRANSACTIONS = {
     "monitoring/transactions.py": "the transactions of all services",
     "recommendations/services/content/generate.py": "fills an empty database",
-    "recommendations/services/content/import_sample.py": "fills an empty database",
+    "recommendations/services/content/import_movielens.py": "fills an empty database",
     "recommendations/stores/bulk.py": "a part of the caller's transaction",
     "recommendations/stores/change_log.py": "installs triggers",
     "recommendations/stores/history_changes.py": "installs triggers",

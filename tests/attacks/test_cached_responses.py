@@ -11,7 +11,7 @@ READS = [
     if "get" in methods
 ]
 PAGES = ["/", "/explore/", "/product/", "/dashboard/", "/main-parameters/", "/admin/", "/account/login/", "/nowhere"]
-PUBLIC = ["/api/schema/", "/api/docs/", "/static/access/account.css"]
+PUBLIC = ["/api/schema/", "/api/docs/", "/static/access/account.css", "/demo/pictures/moon/1.svg"]
 
 
 @pytest.mark.parametrize("has_key", [True, False])

@@ -545,7 +545,7 @@ NOT_RUN = {
     "recommendations/services/content/generate.py": dict.fromkeys(
         ("insert_people", "insert_posts", "insert_vectors"), "fills an empty database"
     ),
-    "recommendations/services/content/import_sample.py": dict.fromkeys(
+    "recommendations/services/content/import_movielens.py": dict.fromkeys(
         ("add_members", "add_posts"), "fills an empty database"
     ),
     "recommendations/services/evaluating/rank_cases.py": dict.fromkeys(

@@ -26,7 +26,7 @@ from recommendations.models import (
     Undo,
 )
 from recommendations.services import wiring
-from recommendations.services.content import import_sample
+from recommendations.services.content import import_movielens
 from recommendations.services.evaluating import live
 from recommendations.services.learning import co_likes, interact, learn
 from recommendations.services.members import preferences
@@ -126,7 +126,7 @@ def test_triggers_delete_the_history_of_a_member_whose_choice_ends_it(consent, c
 
 def test_the_sample_members_agree(consent):
     consent("opt_in")
-    import_sample.add_members({"movielens:1": NOW}, NOW)
+    import_movielens.add_members({"movielens:1": NOW}, NOW)
     assert PrivacySettings.objects.get().is_personalized
 
 

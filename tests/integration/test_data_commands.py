@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from recommendations.models import Member, Post, PostEmbedding
-from recommendations.services.content import import_file, import_sample
+from recommendations.services.content import import_file, import_movielens
 from recommendations.services.wiring import embedder
 
 pytestmark = pytest.mark.django_db
@@ -65,9 +65,9 @@ def test_import_data_names_the_line_at_which_an_interrupted_run_resumes(tmp_path
 
 
 def test_import_sample_names_a_missing_file(tmp_path, monkeypatch):
-    monkeypatch.setitem(import_sample.import_sample.__kwdefaults__, "folder", tmp_path)
+    monkeypatch.setitem(import_movielens.import_movielens.__kwdefaults__, "folder", tmp_path)
     with pytest.raises(CommandError, match=r"films\.csv\.gz is missing"):
-        run("import_sample")
+        run("import_sample", "movielens")
 
 
 def test_import_data_rejects_an_unknown_kind_and_a_missing_file(tmp_path):
@@ -85,8 +85,9 @@ def test_the_help_lists_the_fields_of_every_kind(capsys):
         assert text in output
 
 
-def test_two_commands_import_and_embed_the_sample():
-    assert "671 members" in run("import_sample") and "0 members" in run("import_sample")
+def test_two_commands_import_and_embed_movielens():
+    assert "671 members" in run("import_sample", "movielens")
+    assert "Created 0 members" in run("import_sample", "movielens")
     assert f"Embedded 9,066 posts with {embedder().name}." in run("embed")
     assert PostEmbedding.objects.count() == Post.objects.count() == 9_066
     assert "Embedded 0 posts" in run("embed")

@@ -29,7 +29,7 @@ from recommendations.services import invalidate
 from recommendations.services.content.generate import VectorSettings, generate
 from recommendations.services.content.generating.draws import PlatformSize
 from recommendations.services.content.import_file import import_file
-from recommendations.services.content.import_sample import SAMPLE_FOLDER, import_sample, read_sample
+from recommendations.services.content.import_movielens import SAMPLE_FOLDER, import_movielens, read_sample
 from recommendations.services.content.importing.write_rows import derive_event_id
 from recommendations.services.learning import interact, learn, store_interactions, store_relationships
 from recommendations.services.learning.interact import Event
@@ -407,7 +407,7 @@ def test_a_profile_file_does_not_bring_back_feedback_that_was_undone(members):
 
 
 def import_part_of_the_sample(tmp_path, import_rows):
-    """Import the ratings of 40 members of the sample, by `import_sample`."""
+    """Import the ratings of 40 members of the sample, by `import_movielens`."""
     ratings = [rating for rating in read_sample(SAMPLE_FOLDER, "ratings") if int(rating["member"]) <= 40]
     rated = {rating["film"] for rating in ratings}
     films = [film for film in read_sample(SAMPLE_FOLDER, "films") if film["film"] in rated]
@@ -416,7 +416,7 @@ def import_part_of_the_sample(tmp_path, import_rows):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-    import_sample(now=NOW, folder=tmp_path)
+    import_movielens(now=NOW, folder=tmp_path)
     factories.embed_all_posts()
 
 

@@ -36,7 +36,7 @@ def steps(monkeypatch):
     commands = []
 
     def run_step(self, title, command, *words, **_):
-        commands.append(command)
+        commands.append(" ".join([command, *words]) if command == "import_sample" else command)
         if command == "import_data":
             call_command(command, *words, stdout=self.stdout)
 
@@ -53,13 +53,13 @@ def prepare_database(*words):
 def test_the_files_of_a_folder_are_imported_instead_of_the_sample(steps):
     """Also on a later start without the folder: the sample is for an empty database."""
     output = prepare_database("--data", str(PLATFORM))
-    assert steps[2:6] == ["import_data"] * 4 and "import_sample" not in steps
+    assert steps[2:6] == ["import_data"] * 4 and "import_sample" not in str(steps)
     assert output.count(" 0 rejected") == 4
     counts = [Member.objects.count(), Post.objects.count(), Relationship.objects.filter(kind="block").count()]
     assert counts == [24, 60, 2]
     assert Interaction.objects.count() == len((PLATFORM / "interactions.csv").read_text().splitlines()) - 1
     prepare_database()
-    assert "import_sample" not in steps
+    assert "import_sample" not in str(steps)
 
 
 def test_the_example_has_three_languages_pictures_private_posts_and_blocks():
@@ -70,15 +70,27 @@ def test_the_example_has_three_languages_pictures_private_posts_and_blocks():
     assert any("media" in post for post in posts)
 
 
-def test_an_empty_database_gets_the_sample_and_one_with_the_sample_no_files(steps):
+@pytest.mark.parametrize("words", [[], ["--sample", "movielens"]])
+def test_an_empty_database_gets_a_sample_and_one_with_a_sample_nothing_else(steps, words):
+    sample = words[-1] if words else "demo"
+    prepare_database(*words)
+    assert steps[2] == f"import_sample {sample}"
+    factories.member(f"{sample}:1")
     prepare_database()
-    assert steps[2] == "import_sample"
-    factories.member("movielens:1")
-    prepare_database()
-    assert steps.count("import_sample") == 2, "an import of the sample that was interrupted is completed"
-    with pytest.raises(CommandError, match="make clean"):
-        prepare_database("--data", str(PLATFORM))
+    prepare_database("--sample", sample)
+    assert steps.count(steps[2]) == 3, "an import of the sample that was interrupted is completed"
+    for other in (["--data", str(PLATFORM)], ["--sample", {"demo": "movielens", "movielens": "demo"}[sample]]):
+        with pytest.raises(CommandError, match=f"the members of the sample {sample}. Run `make clean`"):
+            prepare_database(*other)
     assert not Post.objects.exists()
+
+
+def test_a_database_with_other_members_gets_no_sample(steps):
+    factories.member("bob")
+    with pytest.raises(CommandError, match="has members already"):
+        prepare_database("--sample", "demo")
+    prepare_database()
+    assert not any("import" in step for step in steps)
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,8 @@ def top_post(members, posts):
     post.text = "\n Bread & <b>butter</b> for everyone\nA second line"
     remote = {"kind": "image", "url": "https://elsewhere.example/a.png", "alt": "Remote"}
     local = {"kind": "image/png", "url": "http://testserver/static/a.png", "alt": "A loaf"}
-    post.media = ["wrong", {"kind": "video", "url": local["url"]}, remote, local]
+    other_host = remote | {"url": "//elsewhere.example/a.png"}
+    post.media = ["wrong", {"kind": "video", "url": local["url"]}, remote, other_host, local]
     post.save()
     for member in members:
         factories.interaction(member, post, at=now().replace(minute=0, second=0, microsecond=0) - HOUR)
@@ -360,6 +361,9 @@ def test_readers_who_may_read_posts_see_what_the_listed_posts_are(client, top_po
     assert reverse("admin:recommendations_post_change", args=[top_post.pk]) in listed
     assert "by author" in listed and "?mode=similar&amp;text=p0" in listed
     assert '<img src="http://testserver/static/a.png" alt="A loaf"' in listed and "elsewhere" not in listed
+    top_post.media[-1]["url"] = "/static/a.png"
+    top_post.save()
+    assert '<img src="/static/a.png" alt="A loaf"' in list_top_posts(staff_client(client, "Editor"))
     m.Post.objects.filter(pk=top_post.pk).update(sensitivity=Sensitivity.SENSITIVE)
     assert "<img" not in list_top_posts(client), "a sensitive picture is shown to nobody who did not ask for it"
     m.Post.objects.filter(pk=top_post.pk).update(text="word " * 100, media=[])

@@ -55,6 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.mkdir()
     with embedded_stack(path, "demo") as demo:
         assert demo.process.wait(TIMEOUT_SECONDS) == 0, demo.log()
+        assert "400 members" in demo.log() and "discovery of demo:ana" in demo.log()
         assert "Time from start to the printed feed" in demo.log()
         wait_until_all_stopped(path)
     return path
@@ -93,7 +94,7 @@ def batch_worker_pids(folder: Path) -> set[int]:
 
 
 def test_a_second_start_reuses_the_data_and_serves_every_page(running_stack: Stack) -> None:
-    assert "671 members" not in running_stack.log()
+    assert "400 members" not in running_stack.log()
     for path in ("/readyz", "/explore/", "/api/docs/", "/admin/login/"):
         assert http_status(running_stack.url + path) == 200, path
     assert http_status(f"http://127.0.0.1:{running_stack.state['flower_port']}/") == 401
@@ -106,11 +107,11 @@ def test_only_the_owner_can_read_the_secrets(folder: Path) -> None:
 
 def test_a_command_started_by_any_python_uses_this_stack(running_stack: Stack, folder: Path) -> None:
     """The base interpreter has no Django: the command continues in the environment of the clone."""
-    command = [sys._base_executable, "manage.py", "recommend", "movielens:1", "--limit", "1"]
+    command = [sys._base_executable, "manage.py", "recommend", "demo:ana", "--limit", "1"]
     env = {"PATH": os.environ["PATH"], "VAR_DIR": str(folder)}
     completed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stderr
-    assert "movielens:1" in completed.stdout
+    assert "demo:ana" in completed.stdout
 
 
 def test_a_second_start_fails_while_the_stack_runs(running_stack: Stack, folder: Path) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -337,12 +338,31 @@ def test_run_keeps_the_service_running_and_demo_ends(tmp_path, monkeypatch, outp
     assert calls == ["start", "stop", "start", "keep_running", "stop"]
 
 
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ([], []),
+        (["--sample", "movielens"], ["--sample", "movielens"]),
+        (["--data", "examples"], ["--data", str(Path("examples").resolve())]),
+    ],
+)
+def test_the_options_say_what_is_imported(tmp_path, monkeypatch, stack, words, options):
+    """A folder becomes an absolute path: commands run in the folder of the clone."""
+    commands = []
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    monkeypatch.setattr(runner.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(runner.Stack, "run_command", lambda self, *words: commands.append(list(words)))
+    monkeypatch.setattr(runner.Stack, "run_step", lambda self, title, action: None)
+    assert runner.main(["demo", *words]) == 0
+    assert commands[0] == ["prepare", *options]
+
+
 def test_sigterm_stops_every_process_and_exits_with_0(tmp_path, monkeypatch):
     """A service manager stops a service with SIGTERM."""
     stopped = []
 
     class EndlessStack:
-        def __init__(self, folder, data):
+        def __init__(self, folder, data_options):
             self.processes = SimpleNamespace(stop=lambda: stopped.append(folder))
 
         def start(self):

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from recommendations.services.content.films import MEMBER_PREFIX
+from recommendations.services.content.import_sample import DEFAULT_SAMPLE, SAMPLES, find_sample
 from recommendations.services.content.importing.fields import FILE_KINDS
 from recommendations.services.content.importing.parquet_files import PARQUET
 from recommendations.services.content.importing.rows import FILE_FORMATS
@@ -40,14 +40,35 @@ def find_files(folder: Path) -> dict[str, Path]:
     return files
 
 
+def choose_sample(name: str | None, *, has_files: bool) -> str | None:
+    """
+    Return the sample to import, or None for none: *name* or the default into an empty database, unless it *has_files*
+    to import, and else the sample that the database has, since its import may have been interrupted.
+
+    Raises `CommandError` if the database has other members.
+    """
+    advice = "Run `make clean` first, or set VAR_DIR to another folder."
+    if present := find_sample():
+        if has_files or name not in (None, present):
+            raise CommandError(f"This database has the members of the sample {present}. {advice}")
+        return present
+    if find_members(limit=1):
+        if name:
+            raise CommandError(f"This database has members already, so the sample {name} is not imported. {advice}")
+        return None
+    return None if has_files else name or DEFAULT_SAMPLE
+
+
 class Command(BaseCommand):
     help = (
-        "Migrate, create the admin user, import the sample or the files of a folder, embed, learn and train. Completed "
-        "steps are skipped. The sample is imported into an empty database only."
+        "Migrate, create the admin user, import a sample or the files of a folder, embed, learn and train. Completed "
+        "steps are skipped. A sample is imported into an empty database only."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
+        source = parser.add_mutually_exclusive_group()
+        source.add_argument("--sample", choices=SAMPLES, help=f"the sample to import (default: {DEFAULT_SAMPLE})")
+        source.add_argument(
             "--data", type=Path, metavar="FOLDER", help="import this folder's members.csv, posts.jsonl … instead"
         )
 
@@ -55,13 +76,8 @@ class Command(BaseCommand):
         files = find_files(options["data"]) if options["data"] else {}
         self.run_step("Migrating the database", "migrate", verbosity=0)
         self.run_step("Creating the admin user", "ensure_admin")
-        has_sample = bool(find_members(prefix=MEMBER_PREFIX, limit=1))
-        if files and has_sample:
-            raise CommandError(
-                "This database has the sample's members. Run `make clean` first, or set VAR_DIR to another folder."
-            )
-        if not files and (has_sample or not find_members(limit=1)):
-            self.run_step("Importing the sample data", "import_sample")
+        if sample := choose_sample(options["sample"], has_files=bool(files)):
+            self.run_step(f"Importing the sample {sample}", "import_sample", sample)
         for kind, path in files.items():
             self.run_step(f"Importing {path.name}", "import_data", kind, str(path))
         self.run_step("Embedding the posts", "embed")

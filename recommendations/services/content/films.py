@@ -1,4 +1,4 @@
-"""The films and ratings of MovieLens as posts and interactions. `import_sample` has the mapping and its reasons."""
+"""The films and ratings of MovieLens as posts and interactions. `import_movielens` has the mapping and its reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARTICLE = re.compile(
 )
 
 MEMBER_PREFIX = "movielens:"
-"""The beginning of the ids of the sample's members."""
+"""The beginning of the ids of the MovieLens members."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
 def build_movielens_platform(folder: Path, films: Interactions) -> Platform:
     """
-    Return the films and members of a MovieLens folder as `manage.py import_sample` imports them.
+    Return the films and members of a MovieLens folder as `manage.py import_sample movielens` imports them.
 
     Reads movies.csv, or films.csv.gz of the sample. Raises `DataError`.
     """

@@ -16,7 +16,9 @@ export function titleOf(post) {
   return shorten(line, MAX_TITLE_LENGTH) || gettext("{kind} without text", { kind: post.kind });
 }
 
-export const isLocal = (medium) => URL.canParse(medium.url) && new URL(medium.url).origin === location.origin;
+// A URL may be a path, which is on this server.
+export const isLocal = (medium) =>
+  URL.canParse(medium.url, location.origin) && new URL(medium.url, location.origin).origin === location.origin;
 export const isPicture = (medium) => medium.kind.startsWith("image");
 
 // The card of one post. `actions` maps a button (like, hide, showLess, similar, why) to its function; others are left

@@ -24,7 +24,7 @@ from recommendations.services.content.generating.draws import (
 from recommendations.services.content.generating.people import People
 from recommendations.services.content.generating.posts import Posts
 from recommendations.services.content.generating.relationships import Relationships, is_blocked
-from recommendations.services.content.generating.vocabulary import LANGUAGES, TOPICS
+from recommendations.services.content.generating.vocabulary import LANGUAGES
 
 FOLLOWED_SHARE = 0.2
 """Share of interactions with a post by an author whom the member follows."""
@@ -34,6 +34,9 @@ INTERACTION_KINDS = tuple(kind.value for kind in InteractionKind)
 # Shares of each kind, in the order of INTERACTION_KINDS.
 KIND_SHARES_IN_TASTE = (0.46, 0.14, 0.12, 0.18, 0.03, 0.03, 0.03, 0.005, 0.004, 0.001)
 KIND_SHARES_OUT_OF_TASTE = (0.58, 0.10, 0.06, 0.04, 0.01, 0.005, 0.005, 0.12, 0.06, 0.02)
+MEDIAN_DELAY_SECONDS = 12 * 3600
+DELAY_DEVIATION = 1.5
+"""Of the logarithm of the time from a post to an interaction with it."""
 DWELL_KIND = INTERACTION_KINDS.index("dwell")
 
 
@@ -70,7 +73,7 @@ def make_interactions(
         author = posts.author[post].astype(np.int64)
         is_allowed = (post >= 0) & (member != author) & ~is_blocked(blocks, member, author, members)
         member, post = member[is_allowed], post[is_allowed]
-        kind = draw_kinds(rng, people.tastes[member, posts.topic[post]] > 1 / len(TOPICS))
+        kind = draw_kinds(rng, people.tastes[member, posts.topic[post]] > 1 / people.tastes.shape[1])
         key = (member * len(posts.ages) + post) * len(INTERACTION_KINDS) + kind
         return {"member": member, "post": post, "kind": kind, "key": key}
 
@@ -87,7 +90,7 @@ class PublicPosts:
         weights = posts.popularity * is_visible
         cells = posts.topic.astype(np.int64) * len(LANGUAGES) + posts.language
         self._people = people
-        self._cells = WeightedCells(cells, weights, len(TOPICS) * len(LANGUAGES))
+        self._cells = WeightedCells(cells, weights, people.tastes.shape[1] * len(LANGUAGES))
         self._all = WeightedCells(np.zeros(len(weights), np.int64), weights, 1)
 
     def draw(self, rng: Generator, member: Int64Array, out_of_taste: BoolArray) -> Int64Array:
@@ -133,9 +136,9 @@ def draw_kinds(rng: Generator, in_taste: BoolArray) -> Int64Array:
 
 
 def assign_times(rng: Generator, posts: Posts, rows: dict[str, Int64Array]) -> Interactions:
-    """Give each interaction a time after its post's (median delay 12 hours), and sort the interactions by time."""
+    """Give each interaction a time after its post's, and sort the interactions by time."""
     published = posts.ages[rows["post"]]
-    delay = np.exp(rng.normal(np.log(12 * 3600), 1.5, len(published)))
+    delay = np.exp(rng.normal(np.log(MEDIAN_DELAY_SECONDS), DELAY_DEVIATION, len(published)))
     late = delay >= published
     ages = np.where(late, rng.random(len(published)) * published, published - delay).astype(np.int64)
     order = np.argsort(-ages, kind="stable")

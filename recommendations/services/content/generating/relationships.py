@@ -16,7 +16,6 @@ from recommendations.services.content.generating.draws import (
 )
 from recommendations.services.content.generating.people import People
 from recommendations.services.content.generating.posts import Posts
-from recommendations.services.content.generating.vocabulary import TOPICS
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def make_mutes(size: PlatformSize, people: People) -> Relationships:
 def make_follows(size: PlatformSize, people: People, posts: Posts, blocks: Relationships) -> Relationships:
     """Return follows of authors on the member's topics, weighted by popularity; none across a block."""
     rng = size.random_stream(5)
-    by_topic = WeightedCells(posts.topic.astype(np.int64), posts.popularity, len(TOPICS))
+    by_topic = WeightedCells(posts.topic.astype(np.int64), posts.popularity, people.tastes.shape[1])
     source_weights = np.sqrt(people.activity)
 
     def draw(count: int) -> dict[str, Int64Array]:

@@ -1,4 +1,4 @@
-"""The sample is complete, mapped as documented, ends yesterday, and is unchanged by a second import."""
+"""The MovieLens sample is complete, mapped as documented, ends yesterday, and is unchanged by a second import."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,11 +7,11 @@ from django.db.models import Min
 
 from recommendations.models import Interaction, Member, Post
 from recommendations.services.content.films import Film, Rating, restore_article
-from recommendations.services.content.import_sample import (
+from recommendations.services.content.import_movielens import (
     SAMPLE_FOLDER,
     SampleMissingError,
     days_to_yesterday,
-    import_sample,
+    import_movielens,
 )
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 def sample(django_db_setup, django_db_blocker):
     """The sample, imported once for all tests that only read it."""
     with django_db_blocker.unblock():
-        yield import_sample(now=NOW)
+        yield import_movielens(now=NOW)
         Member.objects.all().delete()
 
 
@@ -33,7 +33,7 @@ class TestImported:
         assert 100 < sample.studios < 250
 
     def test_a_second_import_adds_nothing(self, sample):
-        second = import_sample(now=NOW + timedelta(days=3))
+        second = import_movielens(now=NOW + timedelta(days=3))
         assert (second.members, second.studios, second.posts, second.interactions) == (0, 0, 0, 0)
 
     def test_the_newest_rating_is_from_yesterday(self, sample):
@@ -105,7 +105,7 @@ def test_the_newest_time_moves_to_yesterday_at_any_hour(hour):
 
 def test_a_missing_file_is_named_with_what_to_do(tmp_path):
     with pytest.raises(SampleMissingError, match=r"films\.csv\.gz is missing.*import_data"):
-        import_sample(now=NOW, folder=tmp_path)
+        import_movielens(now=NOW, folder=tmp_path)
 
 
 def test_the_license_terms_are_next_to_the_data():

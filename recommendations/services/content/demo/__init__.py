@@ -1,0 +1,1 @@
+"""The demo: an invented community of people with hobbies. `import_demo.py` imports it."""
