@@ -143,4 +143,4 @@ def explain_miss(engine_rules: list[dict[str, Any]], unit_id: str, attributes: M
 
 def format_number(value: float) -> str:
     """Return a number with four significant digits, as the language of the page writes it."""
-    return formats.number_format(f"{value:.4g}", use_l10n=True)
+    return formats.number_format(f"{value:.4g}")
