@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.utils.translation import gettext, ngettext
 from rest_framework import serializers
 
 from access.limited_fields import LimitedListField
@@ -137,15 +138,15 @@ class FlagDocument(StrictSerializer):
             if row_errors := variant_errors(data["kind"], row, [v["name"] for v in data["variants"][:number]]):
                 variants[str(number)] = row_errors
         if data["variants"] and not variants and sum(row["weight"] for row in data["variants"]) <= 0:
-            variants["0"] = {"weight": "At least one variant needs a weight above 0."}
+            variants["0"] = {"weight": gettext("At least one variant needs a weight above 0.")}
         names = {row["name"] for row in data["variants"]} | {"", DEFAULT}
         rules = {
-            str(number): {"serves": f"There is no variant {row['serves']!r}."}
+            str(number): {"serves": gettext("There is no variant {variant}.").format(variant=repr(row["serves"]))}
             for number, row in enumerate(data["rules"])
             if row["serves"] not in names
         }
         if data["starts_at"] and data["ends_at"] and data["starts_at"] >= data["ends_at"]:
-            errors["ends_at"] = "The end must be after the start."
+            errors["ends_at"] = gettext("The end must be after the start.")
         errors |= {name: rows for name, rows in (("variants", variants), ("rules", rules)) if rows}
         errors |= reference_errors(data)
         if errors:
@@ -161,15 +162,16 @@ def value_kind_error(kind: str, value: object) -> str:
         Flag.Kind.NUMBER: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
         Flag.Kind.JSON: isinstance(value, dict | list),
     }[Flag.Kind(kind)]
-    return "" if fits else f"{value!r} is not a valid value for a flag of kind {kind}."
+    text = gettext("{value} is not a valid value for a flag of kind {kind}.")
+    return "" if fits else text.format(value=repr(value), kind=kind)
 
 
 def variant_errors(kind: str, row: Document, before: Sequence[str]) -> dict[str, str]:
     """Return the errors of one variant by field. *before* are the names of the variants above it."""
     if row["name"] in RESERVED_VARIANT_NAMES:
-        return {"name": f"{row['name']} is a reserved name. Choose another name."}
+        return {"name": gettext("{name} is a reserved name. Choose another name.").format(name=row["name"])}
     if row["name"] in before:
-        return {"name": f"Two variants are named {row['name']}. Names must be unique."}
+        return {"name": gettext("Two variants are named {name}. Names must be unique.").format(name=row["name"])}
     error = value_kind_error(kind, row["value"])
     return {"value": error} if error else {}
 
@@ -179,15 +181,15 @@ def reference_errors(data: Document) -> dict[str, Any]:
     errors: dict[str, Any] = {}
     named = {row["segment"] for row in data["rules"] if row["segment"]}
     if missing := named - set(Segment.objects.filter(key__in=named).values_list("key", flat=True)):
-        errors["rules"] = [f"There is no segment {key}." for key in sorted(missing)]
+        errors["rules"] = [gettext("There is no segment {key}.").format(key=key) for key in sorted(missing)]
     required = {row["flag"]: row["value"] for row in data["prerequisites"]}
     kinds = dict(Flag.objects.filter(key__in=required, is_archived=False).values_list("key", "kind"))
-    messages = [f"There is no flag {key}." for key in required if key not in kinds]
+    messages = [gettext("There is no flag {key}.").format(key=key) for key in required if key not in kinds]
     messages += [error for key, kind in kinds.items() if (error := value_kind_error(kind, required[key]))]
     if data["key"] in required or has_prerequisite_cycle(data["key"], required):
-        messages.append("A flag cannot require itself, directly or through other flags.")
+        messages.append(gettext("A flag cannot require itself, directly or through other flags."))
     if len(required) < len(data["prerequisites"]):
-        messages.append("Name each required flag only once.")
+        messages.append(gettext("Name each required flag only once."))
     return errors | ({"prerequisites": messages} if messages else {})
 
 
@@ -212,7 +214,7 @@ class ConditionDocument(StrictSerializer):
     def validate_attribute(self, name: str) -> str:
         if name == "id":
             raise serializers.ValidationError(
-                "Put ids on the segment's lists instead: ids on the lists are erased with the member."
+                gettext("Put ids on the segment's lists instead: ids on the lists are erased with the member.")
             )
         return name
 
@@ -220,13 +222,15 @@ class ConditionDocument(StrictSerializer):
         needs_none = data["operator"] in (Condition.Operator.KNOWN, Condition.Operator.UNKNOWN)
         takes_many = data["operator"] in ("in", "not_in", "contains", "starts_with")
         if needs_none and data["values"]:
-            raise serializers.ValidationError({"values": "This operator takes no value. Leave the list empty."})
+            raise serializers.ValidationError(
+                {"values": gettext("This operator takes no value. Leave the list empty.")}
+            )
         if not needs_none and not data["values"]:
-            raise serializers.ValidationError({"values": "Give a value to compare with."})
+            raise serializers.ValidationError({"values": gettext("Give a value to compare with.")})
         if not needs_none and not takes_many and len(data["values"]) > 1:
-            raise serializers.ValidationError({"values": "This operator takes one value."})
+            raise serializers.ValidationError({"values": gettext("This operator takes one value.")})
         if any(isinstance(value, dict | list) or value is None for value in data["values"]):
-            raise serializers.ValidationError({"values": "Give strings, numbers, true or false."})
+            raise serializers.ValidationError({"values": gettext("Give strings, numbers, true or false.")})
         if error := operand_error(data["operator"], data["values"]):
             raise serializers.ValidationError({"values": error})
         if errors := attribute_errors(data["attribute"], data["operator"], data["values"]):
@@ -241,23 +245,26 @@ def attribute_errors(name: str, operator: str, operands: Sequence[object]) -> di
         return {}
     operators, value_types = TYPE_RULES[attribute.type]
     if operator not in operators:
-        return {"operator": f"{name} is a {attribute.type}, of which this is never true."}
+        text = gettext("{name} is a {type}, of which this is never true.")
+        return {"operator": text.format(name=name, type=gettext(attribute.type))}
     if wrong := [value for value in operands if type(value) not in value_types]:
-        written = ", ".join(f'"{value}"' for value in wrong) if attribute.type.is_text else "without quotes"
-        return {"values": f"{name} is a {attribute.type}. Write {written}."}
+        quoted = ", ".join(f'"{value}"' for value in wrong)
+        written = quoted if attribute.type.is_text else gettext("without quotes")
+        text = gettext("{name} is a {type}. Write {written}.")
+        return {"values": text.format(name=name, type=gettext(attribute.type), written=written)}
     return {}
 
 
 def operand_error(operator: str, operands: Sequence[object]) -> str:
     """Return why the operator can never be true of any unit with these values, or an empty string."""
     if operator in ("version_at_least", "version_below") and not all(map(is_version, operands)):
-        return 'Give a version as a string in quotes, such as "1.10" or "2.0.0-rc.1".'
+        return gettext('Give a version as a string in quotes, such as "1.10" or "2.0.0-rc.1".')
     if operator in ("contains", "starts_with") and not all(isinstance(value, str) and value for value in operands):
-        return "Give strings that are not empty: this operator compares texts."
+        return gettext("Give strings that are not empty: this operator compares texts.")
     if operator in ORDER_OPERATORS and any(isinstance(value, bool) for value in operands):
-        return "Give a number, or a text such as a date: true and false have no order."
+        return gettext("Give a number, or a text such as a date: true and false have no order.")
     if operator in ORDER_OPERATORS and any(map(is_number_in_quotes, operands)):
-        return "Write the number without quotes: texts are compared letter by letter."
+        return gettext("Write the number without quotes: texts are compared letter by letter.")
     return ""
 
 
@@ -277,14 +284,16 @@ def find_contradiction(conditions: Sequence[Document]) -> str:
     for name in names:
         rows = [(row["operator"], row["values"]) for row in conditions if row["attribute"] == name]
         if any(operator == "unknown" for operator, _ in rows) and any(operator != "unknown" for operator, _ in rows):
-            return f"{name} cannot be unknown and also be compared."
+            return gettext("{name} cannot be unknown and also be compared.").format(name=name)
         refused = {value for operator, values in rows if operator == "not_in" for value in values}
         if any(operator == "in" and refused.issuperset(values) for operator, values in rows):
-            return f"{name} cannot be one of values that are all excluded."
+            return gettext("{name} cannot be one of values that are all excluded.").format(name=name)
         for low in rows:
             for high in rows:
                 if are_apart(*low, *high):
-                    return f"{name} cannot be {low[0]} {low[1][0]} and {high[0]} {high[1][0]}."
+                    bounds = [f"{operator} {values[0]}" for operator, values in (low, high)]
+                    text = gettext("{name} cannot be {one} and {other}.")
+                    return text.format(name=name, one=bounds[0], other=bounds[1])
     return ""
 
 
@@ -310,7 +319,8 @@ class SegmentDocument(StrictSerializer):
 
     def validate(self, data: Document) -> Document:
         if data["match"] == Segment.Match.ALL and (problem := find_contradiction(data["conditions"])):
-            raise serializers.ValidationError({"conditions": [f"No unit can meet all conditions: {problem}"]})
+            text = gettext("No unit can meet all conditions: {problem}").format(problem=problem)
+            raise serializers.ValidationError({"conditions": [text]})
         return data
 
 
@@ -331,9 +341,8 @@ class GuardrailDocument(StrictSerializer):
 
     def validate_gauge(self, name: str) -> str:
         if name not in gauges.describe_gauges():
-            raise serializers.ValidationError(
-                f"Unknown gauge {name!r}. Choose one of {', '.join(gauges.describe_gauges())}."
-            )
+            text = gettext("Unknown gauge {name}. Choose one of {names}.")
+            raise serializers.ValidationError(text.format(name=repr(name), names=", ".join(gauges.describe_gauges())))
         return name
 
 
@@ -349,13 +358,15 @@ class RolloutPlanDocument(StrictSerializer):
 
     def validate(self, data: Document) -> Document:
         if not data["phases"]:
-            raise serializers.ValidationError({"phases": "Give at least one phase."})
+            raise serializers.ValidationError({"phases": gettext("Give at least one phase.")})
         if data["phase"] > len(data["phases"]):
-            raise serializers.ValidationError({"phase": f"The plan has only {len(data['phases'])} phases."})
+            count = len(data["phases"])
+            text = ngettext("The plan has only {n} phase.", "The plan has only {n} phases.", count)
+            raise serializers.ValidationError({"phase": text.format(n=count)})
         if data["flag"] and not Flag.objects.filter(key=data["flag"], is_archived=False).exists():
-            raise serializers.ValidationError({"flag": f"There is no flag {data['flag']}."})
+            raise serializers.ValidationError({"flag": gettext("There is no flag {key}.").format(key=data["flag"])})
         if data["state"] != RolloutPlan.State.DRAFT and not data["flag"]:
-            raise serializers.ValidationError({"flag": "A template cannot run. Copy it for a flag."})
+            raise serializers.ValidationError({"flag": gettext("A template cannot run. Copy it for a flag.")})
         if data["flag"] and (errors := guardrail_errors(data)):
             raise serializers.ValidationError({"guardrails": errors})
         return data
@@ -368,8 +379,9 @@ def guardrail_errors(plan: Document) -> dict[str, dict[str, str]]:
     Such a guardrail has no samples, so the plan would never leave its phase.
     """
     names = guardrail_variants(plan["flag"])
+    text = gettext("The flag {flag} has no variant {variant}.")
     return {
-        str(number): {"variant": f"The flag {plan['flag']} has no variant {row['variant']!r}."}
+        str(number): {"variant": text.format(flag=plan["flag"], variant=repr(row["variant"]))}
         for number, row in enumerate(plan["guardrails"])
         if row["variant"] not in names
     }

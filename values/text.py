@@ -1,4 +1,4 @@
-"""Texts: which ones can be stored, the form in which they are compared, and where a word occurs in one."""
+"""Texts: which ones can be stored, how they are compared, where a word occurs in one, and their beginnings."""
 
 from __future__ import annotations
 
@@ -140,3 +140,9 @@ def is_joined(left: str, right: str) -> bool:
 def is_of_spaced_word(char: str) -> bool:
     """Return whether the character is a letter, mark or digit of a script that has spaces between words."""
     return unicodedata.category(char)[0] in "LMN" and not UNSPACED.match(char)
+
+
+def excerpt(text: str, length: int) -> str:
+    """Return the first line of *text* that has words; a longer one is cut, with an ellipsis at the end."""
+    line = next(iter(text.strip().splitlines()), "").rstrip()
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"

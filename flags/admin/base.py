@@ -125,7 +125,7 @@ class RecordedAdmin(OpenedStateAdmin):
             if not form.errors and all(formset.is_valid() for formset in formsets):
                 self.submit_change(request, form, document)
             if form.errors:
-                formsets[0]._non_form_errors.append("Nothing was saved. Correct the errors in the form.")  # type: ignore[attr-defined]
+                formsets[0]._non_form_errors.append(gettext("Nothing was saved. Correct the errors in the form."))  # type: ignore[attr-defined]
         return form.instance
 
     def submit_change(self, request: HttpRequest, form: Any, document: Document) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from django.forms import ValidationError
+from django.utils.translation import gettext
 
 from flags.models import Flag
 from flags.written_values import parse_written
@@ -34,9 +35,12 @@ def parse_value(kind: str, text: str) -> object:
     if kind == Flag.Kind.BOOL and word.lower() in TRUE_WORDS | FALSE_WORDS:
         return word.lower() in TRUE_WORDS
     if kind == Flag.Kind.BOOL:
-        raise ValidationError(f"Enter true or false, not {word!r}.")
+        raise ValidationError(gettext("Enter true or false, not {word}.").format(word=repr(word)))
     try:
         return parse_json(word)
     except (ValueError, RecursionError) as error:
-        expected = "a number, such as 12.5" if kind == Flag.Kind.NUMBER else f"valid JSON ({error})"
-        raise ValidationError(f"Enter {expected}, not {word!r}.") from error
+        if kind == Flag.Kind.NUMBER:
+            text = gettext("Enter a number, such as 12.5, not {word}.")
+        else:
+            text = gettext("Enter valid JSON ({error}), not {word}.")
+        raise ValidationError(text.format(error=error, word=repr(word))) from error

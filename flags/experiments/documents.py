@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import models
+from django.utils.translation import gettext
 from rest_framework import serializers
 
 from access.limited_fields import LimitedListField
@@ -85,12 +86,13 @@ class ExperimentDocument(StrictSerializer):
         if variant_errors := experiment_variants_errors(data):
             errors["variants"] = variant_errors
         if data["slot_from"] >= data["slot_to"]:
-            errors["slot_to"] = "The end of the slot must be above its start."
+            errors["slot_to"] = gettext("The end of the slot must be above its start.")
         keys = [row["key"] for row in data["variants"]]
         if data["decision"] and data["decision"] not in keys:
-            errors["decision"] = f"There is no variant {data['decision']!r}."
+            errors["decision"] = gettext("There is no variant {variant}.").format(variant=repr(data["decision"]))
         if data["is_bandit"] and data["bandit_floor"] * max(len(keys), 1) > 1:
-            errors["bandit_floor"] = f"The floor times {len(keys)} variants exceeds 1. Give a lower floor."
+            text = gettext("The floor times {count} variants exceeds 1. Give a lower floor.")
+            errors["bandit_floor"] = text.format(count=len(keys))
         if data["state"] in ACTIVE_STATES and not errors:
             errors |= start_errors(data)
         if errors:
@@ -101,13 +103,15 @@ class ExperimentDocument(StrictSerializer):
 def missing_references(data: Document) -> dict[str, Any]:
     """Return errors for references to objects that do not exist."""
     errors: dict[str, Any] = {
-        name: f"There is no {name} {data[name]!r}."
+        name: gettext("There is no {subject} {key}.").format(subject=gettext(name), key=repr(data[name]))
         for name, rows in REFERENCES.items()
         if data[name] and not rows.filter(key=data[name]).exists()
     }
     known = set(Metric.objects.filter(key__in=data["metrics"]).values_list("key", flat=True))
     if unknown := [key for key in data["metrics"] if key not in known]:
-        errors["metrics"] = [f"There is no metric {key!r}." for key in unknown]
+        errors["metrics"] = [
+            gettext("There is no {subject} {key}.").format(subject=gettext("metric"), key=repr(key)) for key in unknown
+        ]
     return errors
 
 
@@ -118,13 +122,14 @@ def experiment_variants_errors(data: Document) -> dict[str, Any]:
     for number, row in enumerate(rows):
         value_error = value_kind_error(flag.kind, row["value"]) if flag else ""
         if row["key"] in [earlier["key"] for earlier in rows[:number]]:
-            errors[str(number)] = {"key": f"Two variants have the key {row['key']}. Keys must be unique."}
+            text = gettext("Two variants have the key {key}. Keys must be unique.")
+            errors[str(number)] = {"key": text.format(key=row["key"])}
         elif value_error:
             errors[str(number)] = {"value": value_error}
         elif config_types(row["config"]) != config_types(rows[0]["config"]):
-            errors[str(number)] = {"config": "All variants must have settings of the same names and types."}
+            errors[str(number)] = {"config": gettext("All variants must have settings of the same names and types.")}
     if sum(row["is_control"] for row in rows) > 1:
-        errors["0"] = {"is_control": "Only one variant can be the control."}
+        errors["0"] = {"is_control": gettext("Only one variant can be the control.")}
     return errors
 
 
@@ -141,25 +146,26 @@ def start_errors(data: Document) -> dict[str, Any]:
     errors: dict[str, Any] = {}
     rows = data["variants"]
     if len(rows) < 2 or sum(row["is_control"] for row in rows) != 1:
-        errors["variants"] = ["An experiment needs at least two variants, exactly one of them the control."]
+        errors["variants"] = [gettext("An experiment needs at least two variants, exactly one of them the control.")]
     elif any(row["weight"] <= 0 for row in rows):
-        errors["variants"] = ["Each variant needs a weight above 0."]
+        errors["variants"] = [gettext("Each variant needs a weight above 0.")]
     if not data["goal"]:
-        errors["goal"] = "Name the goal metric before the start, so that no result can influence the choice."
+        errors["goal"] = gettext("Name the goal metric before the start, so that no result can influence the choice.")
     if Flag.objects.filter(key=data["flag"], is_archived=True).exists():
-        errors["flag"] = f"{data['flag']} is archived."
+        errors["flag"] = gettext("{key} is archived.").format(key=data["flag"])
     others = Experiment.objects.filter(state__in=ACTIVE_STATES).exclude(key=data["key"])
     if data["group"]:
         in_group = others.filter(group__key=data["group"])
         overlapping = in_group.filter(slot_from__lt=data["slot_to"], slot_to__gt=data["slot_from"]).first()
         if overlapping:
-            errors["slot_from"] = (
-                f"The slot overlaps with {overlapping.key}, which has {overlapping.slot_from:g} to "
-                f"{overlapping.slot_to:g} % of the group."
+            text = gettext("The slot overlaps with {key}, which has {low} to {high} % of the group.")
+            errors["slot_from"] = text.format(
+                key=overlapping.key, low=f"{overlapping.slot_from:g}", high=f"{overlapping.slot_to:g}"
             )
         others = others.exclude(group__key=data["group"])
     if running := others.filter(flag__key=data["flag"]).first():
-        errors["flag"] = f"{running.key} runs on {data['flag']}. Finish it, or put both experiments into one group."
+        text = gettext("{key} runs on {flag}. Finish it, or put both experiments into one group.")
+        errors["flag"] = text.format(key=running.key, flag=data["flag"])
     return errors
 
 
@@ -171,15 +177,16 @@ def refuse_frozen_changes(before: Document | None, after: Document, action: str)
         return
     if changed & {"state", "phase", "decision", "decision_reason"}:
         raise RefusedError(
-            "State, phase and decision cannot be set. Use the steps: start, pause, resume, phase, finish."
+            gettext("State, phase and decision cannot be set. Use the steps: start, pause, resume, phase, finish.")
         )
     if old["state"] == State.FINISHED:
-        raise RefusedError(f"{after['key']} is finished and cannot change. Create another experiment.")
+        text = gettext("{key} is finished and cannot change. Create another experiment.")
+        raise RefusedError(text.format(key=after["key"]))
     if old["state"] in ACTIVE_STATES and (frozen := sorted(changed - CHANGEABLE_WHILE_RUNNING)):
-        raise RefusedError(
-            f"{after['key']} is running, so these fields cannot change: {', '.join(frozen)}. Begin a new "
-            "phase, or finish the experiment."
+        text = gettext(
+            "{key} is running, so these fields cannot change: {fields}. Begin a new phase, or finish the experiment."
         )
+        raise RefusedError(text.format(key=after["key"], fields=", ".join(frozen)))
 
 
 def phase_variants(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

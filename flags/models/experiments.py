@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.translation import gettext
 
 from flags.models.append_only import AppendOnlyModel
 from flags.models.flags import PERCENTAGE_VALIDATORS, Flag
@@ -83,12 +84,12 @@ class Metric(models.Model):
         for name in ("numerator", "denominator"):
             kinds = getattr(self, name)
             if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
-                raise ValidationError({name: 'Give a list of kinds of events, such as ["like"].'})
+                raise ValidationError({name: gettext('Give a list of kinds of events, such as ["like"].')})
         if not self.numerator:
-            raise ValidationError({"numerator": "Name at least one kind of event."})
+            raise ValidationError({"numerator": gettext("Name at least one kind of event.")})
         if (self.kind == self.Kind.RATIO) != bool(self.denominator):
             raise ValidationError(
-                {"denominator": "A ratio needs kinds of events in the denominator; other metrics have none."}
+                {"denominator": gettext("A ratio needs kinds of events in the denominator; other metrics have none.")}
             )
 
 

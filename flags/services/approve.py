@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext
 
 from flags.models import ChangeSubject, FlagChange, PendingChange, RolloutPlan
 from flags.models.guarded import allow_guarded_writes
@@ -26,7 +27,8 @@ def approve(*, pending_id: int, user: User, now: datetime) -> FlagChange | None:
     """
     pending = require_pending_change(pending_id, user)
     if pending.flag.version != pending.flag_version:
-        raise RefusedError(f"{pending.flag.key} changed since this request. Reject it, and request the change again.")
+        text = gettext("{key} changed since this request. Reject it, and request the change again.")
+        raise RefusedError(text.format(key=pending.flag.key))
     actor = Actor(pending.requested_by) if pending.requested_by else Actor(system=pending.requested_by_system)
     record = apply_change(
         subject=pending.subject,
@@ -60,12 +62,16 @@ def require_pending_change(pending_id: int, user: User, *, allow_own: bool = Fal
     if pending is None:
         raise UnknownKeyError("pending change", str(pending_id))
     if pending.state != PendingChange.State.PENDING:
-        raise RefusedError(f"This change is already {pending.state}.")
+        raise RefusedError(
+            gettext("This change is already {state}.").format(
+                state=gettext(PendingChange.State(pending.state).label).lower()
+            )
+        )
     is_own = pending.requested_by_id == user.pk
     if is_own and not allow_own:
-        raise ForbiddenError("You requested this change yourself: a second person must approve it.")
+        raise ForbiddenError(gettext("You requested this change yourself: a second person must approve it."))
     if not user.has_perm(RELEASE_PERMISSION) and not is_own:
-        raise ForbiddenError("Only a flag releaser can approve or reject changes.")
+        raise ForbiddenError(gettext("Only a flag releaser can approve or reject changes."))
     return pending
 
 

@@ -30,6 +30,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext
 
 from access.typed_fields import StrictSerializer
 from flags import documents, serializers
@@ -127,7 +128,7 @@ def apply_change(
         raise ChangedMeanwhileError(key)
     after = validate_document(handler, (before or {"key": key}) | dict(patch))
     if key != after.document["key"]:
-        raise InvalidChangeError({"key": ["A key cannot change: code refers to the flag by it."]})
+        raise InvalidChangeError({"key": [gettext("A key cannot change: code refers to the flag by it.")]})
     if before is not None and to_json(before) == to_json(after.document):
         return None
     handler.check_action(before, after.document, action)

@@ -1,6 +1,7 @@
 """
 Errors with which a change of flags is refused.
 
+Their messages are in the language of the page, and in English where programs read them (`recsys_project.languages`).
 They are no errors of Django REST Framework, which a command in an emergency does not load. Its exception handler
 converts them (`recommendations/api/exception_handler.py`).
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from django.utils.translation import gettext
 
 
 class FlagError(Exception):
@@ -45,7 +48,7 @@ class UnknownKeyError(FlagError):
     code = "not-found"
 
     def __init__(self, subject: str, key: str) -> None:
-        super().__init__(f"There is no {subject} {key!r}.")
+        super().__init__(gettext("There is no {subject} {key}.").format(subject=gettext(subject), key=repr(key)))
 
 
 class AlreadyExistsError(FlagError):
@@ -55,7 +58,11 @@ class AlreadyExistsError(FlagError):
     code = "already-exists"
 
     def __init__(self, subject: str, key: str) -> None:
-        super().__init__(f"A {subject} {key!r} exists already. Choose another key, or change it.")
+        super().__init__(
+            gettext("A {subject} {key} exists already. Choose another key, or change it.").format(
+                subject=gettext(subject), key=repr(key)
+            )
+        )
 
 
 class VersionConflictError(FlagError):
@@ -66,7 +73,9 @@ class VersionConflictError(FlagError):
 
     def __init__(self, key: str, version: int) -> None:
         super().__init__(
-            f"{key} was changed meanwhile: it now has version {version}. Read it again and repeat the change."
+            gettext(
+                "{key} was changed meanwhile: it now has version {version}. Read it again and repeat the change."
+            ).format(key=key, version=version)
         )
 
 
@@ -78,8 +87,10 @@ class ChangedMeanwhileError(FlagError):
 
     def __init__(self, key: str) -> None:
         super().__init__(
-            f"{key} was changed after this page was opened. Nothing was saved. "
-            "Open the page again, and repeat the change."
+            gettext(
+                "{key} was changed after this page was opened. Nothing was saved. "
+                "Open the page again, and repeat the change."
+            ).format(key=key)
         )
 
 

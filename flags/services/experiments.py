@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext
+
 from flags.experiments.documents import ACTIVE_STATES, State, experiment_document
 from flags.models import ChangeSubject, Experiment, PendingChange
 from flags.services.change import apply_change
@@ -47,10 +49,11 @@ def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: d
     """Raise the traffic percentage. Units in the experiment keep their variants."""
     row = require_experiment_state(key, *ACTIVE_STATES)
     if traffic_percentage <= row.traffic_percentage:
-        raise RefusedError(
-            f"{key} already has {row.traffic_percentage:g} % of the traffic, and less would remove units. Give "
+        text = gettext(
+            "{key} already has {share} % of the traffic, and less would remove units. Give "
             "a higher percentage, or pause the experiment."
         )
+        raise RefusedError(text.format(key=key, share=f"{row.traffic_percentage:g}"))
     return apply_step(key, "widened", actor, why, now, traffic_percentage=traffic_percentage)
 
 
@@ -61,7 +64,8 @@ def begin_phase(*, key: str, weights: Mapping[str, float], actor: Actor, why: st
     document = experiment_document(row)
     keys = {arm["key"] for arm in document["variants"]}
     if set(weights) != keys:
-        raise InvalidChangeError({"weights": [f"Give a weight for each of {', '.join(sorted(keys))}."]})
+        text = gettext("Give a weight for each of {variants}.").format(variants=", ".join(sorted(keys)))
+        raise InvalidChangeError({"weights": [text]})
     variants = [arm | {"weight": float(weights[arm["key"]])} for arm in document["variants"]]
     return apply_step(key, "phase_started", actor, why, now, variants=variants, phase=document["phase"] + 1)
 
@@ -101,7 +105,12 @@ def require_experiment_state(key: str, *states: State) -> Experiment:
     """Return the experiment if it is in one of these states, or raise `RefusedError`."""
     row = find_experiment(key)
     if row.state not in states:
-        raise RefusedError(
-            f"{key} is {State(row.state).label.lower()}. This step needs an experiment that is {' or '.join(states)}."
-        )
+        text = gettext("{key} is {state}. This step needs an experiment that is {states}.")
+        needed = gettext(" or ").join(map(state_label, states))
+        raise RefusedError(text.format(key=key, state=state_label(row.state), states=needed))
     return row
+
+
+def state_label(state: str) -> str:
+    """Return the name of a state in the language of the page, as it is written within a sentence."""
+    return gettext(str(State(state).label).lower())

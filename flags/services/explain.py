@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils import formats
+from django.utils.translation import gettext
 from growthbook.core import evalCondition, gbhash
 
 from flags import attributes as known_attributes
@@ -77,12 +79,15 @@ def explain_steps(
     """Return the outcome of each rule up to the deciding rule."""
     flag = Flag.objects.get(key=compiled_flag.rollout.key)
     if not compiled_flag.rollout.is_enabled:
-        cause = "The schedule turns the flag off now." if flag.is_enabled else "The flag is off."
-        return [ExplanationStep("switch", f"{cause} All units get the off value.", is_decisive=True)]
+        cause = gettext("The schedule turns the flag off now.") if flag.is_enabled else gettext("The flag is off.")
+        outcome = f"{cause} {gettext('All units get the off value.')}"
+        return [ExplanationStep(gettext("switch"), outcome, is_decisive=True)]
     failed_prerequisites = [
         ExplanationStep(
-            f"requires {required_key}",
-            f"Its value is {actual!r}, not {expected!r}: the unit gets the default value.",
+            gettext("requires {flag}").format(flag=required_key),
+            gettext("Its value is {actual}, not {expected}: the unit gets the default value.").format(
+                actual=repr(actual), expected=repr(expected)
+            ),
             is_decisive=True,
         )
         for required_key, expected in compiled_flag.rollout.prerequisites
@@ -98,9 +103,9 @@ def explain_steps(
     for label, engine_rules in rules_by_label.items():
         name = names.get(label, label.replace(":", " "))
         if any(rule["id"] == deciding_rule_id for rule in engine_rules):
-            return [*steps, ExplanationStep(name, "This rule decides.", is_decisive=True)]
+            return [*steps, ExplanationStep(name, gettext("This rule decides."), is_decisive=True)]
         steps.append(ExplanationStep(name, explain_miss(engine_rules, unit_id, attributes)))
-    return [*steps, ExplanationStep("default value", "No rule applies.", is_decisive=True)]
+    return [*steps, ExplanationStep(gettext("default value"), gettext("No rule applies."), is_decisive=True)]
 
 
 def rule_label(rule_id: str) -> str:
@@ -111,18 +116,31 @@ def rule_label(rule_id: str) -> str:
 
 def rule_names(flag: Flag) -> dict[str, str]:
     """Return a readable name for each rule label."""
-    rules = {f"rule:{n}": f"rule {n}: {row}" for n, row in enumerate(flag.rules.select_related("segment"), 1)}
-    return rules | {"rollout": f"rollout: {flag.rollout_percentage:g} % of the remaining units"}
+    rules = {
+        f"rule:{n}": gettext("rule {number}: {rule}").format(number=n, rule=row)
+        for n, row in enumerate(flag.rules.select_related("segment"), 1)
+    }
+    share = format_number(flag.rollout_percentage)
+    return rules | {"rollout": gettext("rollout: {share} % of the remaining units").format(share=share)}
 
 
 def explain_miss(engine_rules: list[dict[str, Any]], unit_id: str, attributes: Mapping[str, object]) -> str:
     """Return why the rule did not apply to the unit."""
     condition = engine_rules[0].get("condition")
     if condition and not evalCondition({**attributes, "id": unit_id}, condition):
-        return "The unit is not in the segment."
+        return gettext("The unit is not in the segment.")
     bucket = gbhash(engine_rules[0].get("seed", ""), unit_id, HASH_VERSION)
     ranges = [rule["range"] for rule in engine_rules if "range" in rule]
     if ranges and bucket is not None:
-        limits = ", ".join(f"{100 * low:.4g} to {100 * high:.4g} %" for low, high in ranges)
-        return f"The unit's bucket is {100 * bucket:.4g} %, outside of {limits}."
-    return "The rule does not apply to this unit."
+        limits = ", ".join(
+            gettext("{low} to {high} %").format(low=format_number(100 * low), high=format_number(100 * high))
+            for low, high in ranges
+        )
+        text = gettext("The unit's bucket is {bucket} %, outside of {limits}.")
+        return text.format(bucket=format_number(100 * bucket), limits=limits)
+    return gettext("The rule does not apply to this unit.")
+
+
+def format_number(value: float) -> str:
+    """Return a number with four significant digits, as the language of the page writes it."""
+    return formats.number_format(f"{value:.4g}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.utils.translation import gettext
+
 from flags.documents import UNIT_ID_FIELDS
 from flags.models import ChangeSubject, FlagChange, PendingChange
 from flags.services.change import apply_change
@@ -22,7 +24,7 @@ def restore_change(*, change_id: int, actor: Actor, why: str, now: datetime) -> 
     if record is None:
         raise UnknownKeyError("change", str(change_id))
     if record.subject == ChangeSubject.PLAN:
-        raise RefusedError("A rollout plan cannot be restored. Step back, or start another plan.")
+        raise RefusedError(gettext("A rollout plan cannot be restored. Step back, or start another plan."))
     # The history masks lists of ids, so these lists stay as they are.
     patch = {name: value for name, value in record.after.items() if name not in UNIT_ID_FIELDS}
     return apply_change(

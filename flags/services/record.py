@@ -18,6 +18,7 @@ from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models import Model
+from django.utils.translation import gettext
 
 from flags import hooks
 from flags.changed import flags_changed
@@ -97,7 +98,7 @@ def record_change(
 def check_reason(why: str) -> None:
     """Raise `InvalidChangeError` for a change without a reason."""
     if not why.strip():
-        raise InvalidChangeError({"why": ["Give a reason: it is saved with the change."]})
+        raise InvalidChangeError({"why": [gettext("Give a reason: it is saved with the change.")]})
 
 
 def check_key(key: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError
+from django.utils.translation import gettext
 
 from flags import gauges
 from flags.documents import format_timestamp, guardrail_variants, plan_document
@@ -65,11 +66,12 @@ def start(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | P
     """Start the first phase; return a pending change if the flag needs approval."""
     plan = find_plan(key)
     if plan.flag is None:
-        raise RefusedError(f"{key} is a template. Copy it for a flag.")
+        raise RefusedError(gettext("{key} is a template. Copy it for a flag.").format(key=key))
     if plan.state in ACTIVE_STATES:
-        raise RefusedError(f"{key} is already {RolloutPlan.State(plan.state).label}.")
+        raise RefusedError(gettext("{key} is already {state}.").format(key=key, state=state_label(plan.state)))
     if active := RolloutPlan.objects.filter(flag=plan.flag, state__in=ACTIVE_STATES).first():
-        raise RefusedError(f"{plan.flag} is already on the plan {active}. Stop that plan first.")
+        text = gettext("{flag} is already on the plan {plan}. Stop that plan first.")
+        raise RefusedError(text.format(flag=plan.flag, plan=active))
     return transition_plan(
         plan, actor, why, now, "started", state=State.RUNNING, phase=1, phase_started_at=format_timestamp(now)
     )
@@ -95,7 +97,8 @@ def step_back(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan
     """Return to the previous phase, whose time restarts."""
     plan = require_plan_state(key, *ACTIVE_STATES)
     if plan.phase <= 1:
-        raise RefusedError(f"{key} is in its first phase. Stop the plan, or turn the flag off.")
+        text = gettext("{key} is in its first phase. Stop the plan, or turn the flag off.")
+        raise RefusedError(text.format(key=key))
     return transition_plan(
         plan, actor, why, now, "stepped back", phase=plan.phase - 1, phase_started_at=format_timestamp(now)
     )
@@ -230,7 +233,12 @@ def require_plan_state(key: str, *states: str) -> RolloutPlan:
     """Return the plan if it is in one of *states*. Raises `RefusedError` otherwise."""
     plan = find_plan(key)
     if plan.state not in states:
-        raise RefusedError(
-            f"{key} is {RolloutPlan.State(plan.state).label}. This step needs a plan that is {' or '.join(states)}."
-        )
+        text = gettext("{key} is {state}. This step needs a plan that is {states}.")
+        needed = gettext(" or ").join(map(state_label, states))
+        raise RefusedError(text.format(key=key, state=state_label(plan.state), states=needed))
     return plan
+
+
+def state_label(state: str) -> str:
+    """Return the name of a state in the language of the page."""
+    return gettext(RolloutPlan.State(state).label)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.utils.translation import gettext
+
 from flags.models import Flag
 
 UNCHANGED_DAYS = 60
@@ -13,11 +15,16 @@ UNCHANGED_DAYS = 60
 def stale_reason(flag: Flag, now: datetime) -> str:
     """Return why the flag is stale, or an empty string."""
     if flag.expires_at and flag.expires_at <= now:
-        return f"It expired on {flag.expires_at:%Y-%m-%d}."
+        return gettext("It expired on {day}.").format(day=f"{flag.expires_at:%Y-%m-%d}")
     is_decided = not flag.is_enabled or flag.rollout_percentage in (0, 100)
     if is_decided and now - flag.changed_at >= timedelta(days=UNCHANGED_DAYS) and not flag.rules.exists():
-        state = "on" if flag.is_enabled and flag.rollout_percentage == 100 else "off"
-        return f"It is {state} for all members, and has not changed for {UNCHANGED_DAYS} days."
+        is_on = flag.is_enabled and flag.rollout_percentage == 100
+        text = (
+            gettext("It is on for all members, and has not changed for {days} days.")
+            if is_on
+            else gettext("It is off for all members, and has not changed for {days} days.")
+        )
+        return text.format(days=UNCHANGED_DAYS)
     return ""
 
 

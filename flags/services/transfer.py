@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from django.db import transaction
+from django.utils.translation import gettext
 
 from flags.documents import Document, flag_document, plan_document, segment_document
 from flags.models import ChangeSubject, Flag, PendingChange, RolloutPlan, Segment
@@ -20,6 +21,7 @@ from flags.services.record import Actor, check_key, flag_transaction
 from flags.written_values import ambiguity
 from values.numbers import JSON_NUMBER
 from values.problems import quote_value
+from values.translation import translatable
 
 SECTIONS = {"segments": ChangeSubject.SEGMENT, "flags": ChangeSubject.FLAG, "plans": ChangeSubject.PLAN}
 """Sections of the file, in dependency order."""
@@ -151,7 +153,8 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
             key = document.get("key", "") if isinstance(document, Mapping) else ""
             place = f"{section}/{key or number}"
             if place in places:
-                errors[f"{place} (item {number + 1})"] = {"key": ["The file has this key twice."]}
+                item = gettext("{place} (item {number})").format(place=place, number=number + 1)
+                errors[item] = {"key": [gettext("The file has this key twice.")]}
                 continue
             places.add(place)
             try:
@@ -168,32 +171,30 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
 def parse_yaml(text: str) -> dict[str, Any]:
     """Return the YAML as a mapping of lists. Raises `InvalidChangeError`."""
     if len(text) > MAX_YAML_LENGTH:
-        raise InvalidChangeError(
-            {"text": [f"The YAML has {len(text):,} characters. Give at most {MAX_YAML_LENGTH:,}."]}
-        )
+        problem = gettext("The YAML has {count} characters. Give at most {limit}.")
+        raise InvalidChangeError({"text": [problem.format(count=f"{len(text):,}", limit=f"{MAX_YAML_LENGTH:,}")]})
     try:
         content = yaml.load(text, PlainLoader)
     except yaml.YAMLError as error:
-        raise InvalidChangeError({"text": [f"Invalid YAML: {error}"]}) from error
+        raise InvalidChangeError({"text": [gettext("Invalid YAML: {error}").format(error=error)]}) from error
     except RecursionError as error:
-        raise InvalidChangeError({"text": ["Invalid YAML: nested too deeply."]}) from error
+        raise InvalidChangeError({"text": [gettext("Invalid YAML: nested too deeply.")]}) from error
     except ValueError as error:  # a number with thousands of digits, a date that does not exist
-        raise InvalidChangeError({"text": [f"Invalid YAML: {error}"]}) from error
+        raise InvalidChangeError({"text": [gettext("Invalid YAML: {error}").format(error=error)]}) from error
     if (
         not isinstance(content, dict)
         or set(content) - set(SECTIONS)
         or not all(isinstance(rows, list) for rows in content.values())
     ):
-        raise InvalidChangeError(
-            {"text": [f"Give an object with lists under {', '.join(SECTIONS)}, and nothing else."]}
-        )
+        problem = gettext("Give an object with lists under {sections}, and nothing else.")
+        raise InvalidChangeError({"text": [problem.format(sections=", ".join(SECTIONS))]})
     return content
 
 
 def import_document(subject: ChangeSubject, document: Document, actor: Actor, why: str, now: datetime) -> ImportOutcome:
     """Create or change one object."""
     if not isinstance(document, Mapping) or not isinstance(document.get("key"), str):
-        raise InvalidChangeError({"key": ["Give an object with a key."]})
+        raise InvalidChangeError({"key": [gettext("Give an object with a key.")]})
     key, model = document["key"], SUBJECT_HANDLERS[subject].model
     check_key(key)
     is_new = not model.objects.filter(key=key).exists()
@@ -202,12 +203,13 @@ def import_document(subject: ChangeSubject, document: Document, actor: Actor, wh
     )
     permission = f"flags.{'add' if is_new else 'change'}_{model._meta.model_name}"
     if record is not None and actor.user is not None and not actor.user.has_perm(permission):
-        raise InvalidChangeError({"key": [f"Your roles do not include the permission {permission}."]})
+        problem = gettext("Your roles do not include the permission {permission}.")
+        raise InvalidChangeError({"key": [problem.format(permission=permission)]})
     is_pending = isinstance(record, PendingChange)
     if is_pending:
-        outcome = "pending approval"
+        outcome = translatable("pending approval")
     elif record is None:
-        outcome = "unchanged"
+        outcome = translatable("unchanged")
     else:
         outcome = "created" if is_new else "changed"
     return ImportOutcome(subject, key, outcome)

@@ -20,7 +20,9 @@ from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
 from recommendations.services.content import publish
 from recommendations.services.content.safety import classify_sensitivity
 from recommendations.stores.row_locks import lock_posts
+from values.text import excerpt
 
+EXCERPT_LENGTH = 60
 SUM_COLUMNS = tuple(rounded(name) for name in POPULARITY_SUMS)
 
 
@@ -49,8 +51,8 @@ class PostAdmin(TrackedAdmin):
 
     @admin.display(description=gettext_lazy("text"))
     def text_excerpt(self, post: Post) -> str:
-        """Return the first 60 characters of the text."""
-        return post.text if len(post.text) <= 60 else f"{post.text[:60]}…"
+        """Return the beginning of the text."""
+        return excerpt(post.text, EXCERPT_LENGTH)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"created_at": now()} | super().get_changeform_initial_data(request)

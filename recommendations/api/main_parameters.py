@@ -101,6 +101,7 @@ class MainParametersView(APIView):
         400,
         404,
         responses={200: MainParametersOut},
+        parameters=openapi.LANGUAGE_HEADERS,
         operation_id="read_main_parameters",
         summary="Read what decides about each feed",
         tags=["policies"],

@@ -48,6 +48,7 @@ class FeedPreviewView(APIView):
         404,
         409,
         responses={200: PageOut},
+        parameters=openapi.LANGUAGE_HEADERS,
         operation_id="preview_feed",
         summary="Preview a member's feed with another engine or variant",
         tags=["policies"],

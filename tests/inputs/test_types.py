@@ -9,7 +9,7 @@ from values.json_text import parse_json
 from values.languages import is_in_range
 from values.names import describe_unknown_name, find_unknown_name
 from values.problems import InvalidValueError, quote_value
-from values.text import contains_word, fold
+from values.text import contains_word, excerpt, fold
 from values.types import (
     Language,
     Media,
@@ -177,3 +177,19 @@ def test_a_whole_number_keeps_every_digit(value, whole):
             read(whole_number_from(0, 2**63 - 1), value)
     else:
         assert read(whole_number_from(0, 2**63 - 1), value) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        (" \n ", ""),
+        ("\n  Bread\nand butter", "Bread"),
+        ("Exactly 12 c", "Exactly 12 c"),
+        ("Exactly 13 ch", "Exactly 13…"),
+        ("One, two, three", "One, two, t…"),
+        ("مرحبا بالعالم الكبير", "مرحبا بالعا…"),
+    ],
+)
+def test_an_excerpt_is_the_beginning_of_the_first_line(text, expected):
+    assert excerpt(text, 12) == expected

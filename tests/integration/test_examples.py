@@ -52,6 +52,12 @@ class ExampleRecorder:
             for method, operation in methods.items()
         }
         self.operations, self.examples, self.problems = operations, {}, {}
+        self.translated = {
+            operation["operationId"]
+            for methods in description["paths"].values()
+            for operation in methods.values()
+            if any(parameter["name"] == "Accept-Language" for parameter in operation.get("parameters", ()))
+        }
         _, self.secret = keys.create(name="example", scopes=list(Scope), now=clock.now())
 
     def send(self, operation, body=None, *, secret=None, client=None, headers=None, query=None, **ids):
@@ -73,6 +79,7 @@ class ExampleRecorder:
         is_file = response.get("Content-Type") == "application/octet-stream"
         text = json.dumps(f"{response.getvalue()[:8].decode()} …") if is_file else response.getvalue().decode()
         assert response.status_code == status, (operation, response.status_code, text)
+        assert ("Content-Language" in response) == (operation in self.translated), operation
         example = self.examples.setdefault(operation, {"responses": {}})
         if body is not None:
             example.setdefault("request", body)

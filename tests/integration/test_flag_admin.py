@@ -438,6 +438,23 @@ def test_the_playground_explains_a_members_value(client):
     assert "There is no flag" in client.get(url, {"flag": "gone", "unit_id": "7"}).content.decode()
 
 
+def test_the_playground_and_refusals_are_german_for_a_german_browser(editor):
+    german = {"headers": {"Accept-Language": "de"}}
+    factories.flag("f", at=now(), is_enabled=True, rollout_percentage=12.5)
+    playground = reverse("admin:flags_flag_playground")
+    page_text = editor.get(playground, {"flag": "f", "unit_id": "7"}, **german).content.decode()
+    assert "Einführung: 12,5 % der übrigen Einheiten" in page_text
+    assert "Diese Regel entscheidet." in page_text or "Keine Regel trifft zu." in page_text
+    page_text = editor.get(playground, {"flag": "gone", "unit_id": "7"}, **german).content.decode()
+    assert "Schalter &#x27;gone&#x27; gibt es nicht." in page_text
+    form = flag_form(key="g", kind="number", on_value="many", default_value="1", off_value="0")
+    page_text = editor.post(page("flag_add"), form, **german).content.decode()
+    assert "Geben Sie eine Zahl ein, etwa 12.5, nicht &#x27;many&#x27;." in page_text
+    assert "Nichts wurde gespeichert. Berichtigen Sie die Fehler im Formular." in page_text
+    answer = editor.post(reverse("api-flag-explain", args=["gone"]), {"unit_id": "7"}, "application/json", **german)
+    assert answer.json()["detail"] == "There is no flag 'gone'.", "programs read English"
+
+
 def test_yaml_can_be_exported_and_imported(editor):
     factories.flag("f", at=now())
     text = editor.get(reverse("admin:flags_flag_export_yaml")).content.decode()

@@ -12,19 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from monitoring.clock import now
-from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES, PostView
+from recommendations.contracts import EMPTY_SENTENCES, REASON_SENTENCES
 from recommendations.services.errors import ServiceError
 from recommendations.services.members.members import find_members
 from recommendations.services.serving.pages import Page
 from recommendations.services.serving.recommend import FEEDS, recommend
+from values.text import excerpt
 
 MAX_TEXT_WIDTH = 60
-
-
-def excerpt(post: PostView) -> str:
-    """Return the start of a post's text on one line, or its kind if there is no text."""
-    line = " ".join(post.text.split()) or f"({post.kind}, no text)"
-    return line if len(line) <= MAX_TEXT_WIDTH else line[: MAX_TEXT_WIDTH - 1] + "…"
 
 
 def build_table(page: Page) -> Table:
@@ -39,7 +34,8 @@ def build_table(page: Page) -> Table:
     for rank, pick in enumerate(page.picks, 1):
         reasons = "; ".join(REASON_SENTENCES[reason] for reason in pick.reasons)
         parts = "  ".join(f"{name} {value:+.3f}" for name, value in (pick.parts or {}).items() if value)
-        text = f"{escape(excerpt(pick.post))} [dim]{escape(', '.join(pick.post.tags[:3]))}[/dim]"
+        title = excerpt(pick.post.text, MAX_TEXT_WIDTH) or f"({pick.post.kind}, no text)"
+        text = f"{escape(title)} [dim]{escape(', '.join(pick.post.tags[:3]))}[/dim]"
         table.add_row(str(rank), f"{pick.score:.3f}", text, reasons, parts)
     return table
 

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.models import Post
+from values.text import excerpt
 
 EXCERPT_LENGTH = 100
 
@@ -50,12 +51,8 @@ def preview_posts(post_ids: Collection[str]) -> Mapping[str, PostPreview]:
     columns = ("external_id", "pk", "author__external_id", "text", "media", "sensitivity")
     rows = public_posts().filter(external_id__in=post_ids).values_list(*columns)
     return {
-        post_id: PostPreview(pk, author_id, shorten(text), media if sensitivity == Sensitivity.SAFE and media else [])
+        post_id: PostPreview(
+            pk, author_id, excerpt(text, EXCERPT_LENGTH), media if sensitivity == Sensitivity.SAFE and media else []
+        )
         for post_id, pk, author_id, text, media, sensitivity in rows
     }
-
-
-def shorten(text: str) -> str:
-    """Return the beginning of the first line that has words."""
-    line = next(iter(text.strip().splitlines()), "")
-    return line if len(line) <= EXCERPT_LENGTH else f"{line[:EXCERPT_LENGTH].rstrip()}…"
