@@ -60,7 +60,7 @@ def quantized_forms(space: Space) -> tuple[NDArray[np.int8], Float32Array, Float
     code_bits = max(256, 1 << (width - 1).bit_length())
     quantized = kernel.call("scratch_base", 0) + SEGMENT_ROWS * 4 * width
     scales = quantized + SEGMENT_ROWS * (width + code_bits // 8 + 8)
-    memory = kernel.memory._bytes()
+    memory = kernel.memory._bytes
     values = np.ndarray((len(space), width), np.int8, memory, quantized)[:, : space.dimension].copy()
     scale = np.ndarray(len(space), SCALE, memory, scales).copy()
     return values, scale["factor"].copy(), scale["error"].copy(), scale["sum"].copy()

@@ -40,7 +40,7 @@ def a_new_interest(draw):
     return np.concatenate([before + draw.permutation(30)[:15], after + draw.permutation(30)[:4]])
 
 
-@pytest.mark.parametrize(("history", "factor"), [(one_interest_and_news, 4), (a_new_interest, 0.5)])
+@pytest.mark.parametrize(("history", "factor"), [(one_interest_and_news, 5.6), (a_new_interest, 0.5)])
 def test_the_factor_follows_what_says_more_on_the_platform(history, factor):
     draw = np.random.default_rng(1)
     assert find_factor([history(draw) for _ in range(400)]) == factor
