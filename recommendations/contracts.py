@@ -225,7 +225,7 @@ class Policy:
     )
     recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(
-        0.01, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
+        0.125, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
     )
     year_popularity: float = ranged_field(
         0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
@@ -290,7 +290,7 @@ class Policy:
         300, 0, 5000, "Maximum number of candidates from item weights, from co-liked and from next-liked posts, each."
     )
     exploration_candidates: int = ranged_field(  # type: ignore[assignment]
-        30, 0, 1000, "Maximum number of candidates from posts that were served to few members."
+        12, 0, 1000, "Maximum number of candidates from posts that were served to few members."
     )
     exploration_share: float = ranged_field(
         0.05, 0, 0.5, "Share of a slate that is reserved for posts that were served to few members."
