@@ -6,14 +6,12 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from playwright.sync_api import expect, sync_playwright
 
 from monitoring.clock import now
 from recommendations.models import Member, Post, PrivacySettings
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import embed_posts
-from tests.browser.snapshots import Snapshots
 from tests.servers import skip_or_fail
 
 TOPICS = {
@@ -88,30 +86,6 @@ def page(browser, site, request):
     yield page
     context.close()
     assert [error for error in errors if not is_expected(error, page.expected_failures)] == []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def empty_tables(django_db_setup, django_db_blocker):
-    """Empty the tables before the first test, as each test does at its end: migrations have written rows."""
-    with django_db_blocker.unblock():
-        call_command("flush", verbosity=0, interactive=False)
-
-
-@pytest.fixture(scope="module")
-def module_snapshots(request):
-    """The stored pictures of the pages that the tests of a module visit."""
-    snapshots = Snapshots(request.path.stem.removeprefix("test_"), writes=bool(os.environ.get("WRITE_SNAPSHOTS")))
-    yield snapshots
-    if snapshots.writes and not request.session.testsfailed:
-        snapshots.write()
-
-
-@pytest.fixture
-def snapshots(module_snapshots):
-    """Compare pages with their stored pictures. The test fails after all its pages have been compared."""
-    module_snapshots.problems.clear()
-    yield module_snapshots
-    assert module_snapshots.problems == [], "If the change is intended, run `make snapshots`."
 
 
 def is_expected(error, reasons):

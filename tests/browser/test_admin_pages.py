@@ -1,6 +1,10 @@
 """
 The pages of staff in a real browser: they fit, nothing covers their controls, they need no other host, and a keyboard
 is enough.
+
+There are no pictures to compare with: fonts and versions of the browser differ between machines, so such a test would
+fail where nothing is wrong. What a picture would show (a control that is covered, cut off or beyond the edge) is
+tested as such.
 """
 
 import pytest
@@ -8,18 +12,17 @@ import pytest
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PAGES = {
-    "/admin/": "main",
-    "/admin/auth/user/add/": "main",
-    "/admin/recommendations/post/": "main",
-    "/product/": "main",
-    "/dashboard/": "#panels[aria-busy=false]",
-    "/explore/": "#members .empty",
-    "/explore/on-device/": "#members .empty",
-    "/explore/graphql/": "#tree section",
-    "/nothing-here": "main",
-}
-"""The pages, and what each contains once it has loaded."""
+PATHS = (
+    "/admin/",
+    "/admin/auth/user/add/",
+    "/admin/recommendations/post/",
+    "/product/",
+    "/dashboard/",
+    "/explore/",
+    "/explore/on-device/",
+    "/explore/graphql/",
+    "/nothing-here",
+)
 FIND_COVERED = """() => {
     const controls = [...document.querySelectorAll(
         ["a", "button", "input", "select", "summary", "textarea"].map((name) => `main ${name}`).join())];
@@ -37,7 +40,7 @@ FIND_COVERED = """() => {
 SCREENS = [(scheme, width) for scheme in ("light", "dark") for width in (390, 1280)]
 
 
-def test_pages_fit_have_one_main_landmark_and_stay_on_the_host(browser, live_server, client, redis_url, snapshots):
+def test_pages_fit_have_one_main_landmark_and_stay_on_the_host(browser, live_server, client, redis_url):
     user = factories.staff(name="operator")
     user.is_superuser = True
     user.save()
@@ -54,13 +57,11 @@ def test_pages_fit_have_one_main_landmark_and_stay_on_the_host(browser, live_ser
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: problems.append(request.url) if request.url.startswith("http") and not
                 request.url.startswith(live_server.url) else None)  # fmt: skip
-        for path, content in PAGES.items():
+        for path in PATHS:
             page.goto(path)
-            page.locator(content).first.wait_for(state="attached")
             assert page.locator("main").count() == 1, path
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path, scheme, width)
             assert page.evaluate(FIND_COVERED) == [], (path, scheme, width)
-            snapshots.take(page, path, without="#panels")  # what the operator's dashboard shows depends on the machine
         context.close()
     assert problems == []
 

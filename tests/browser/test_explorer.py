@@ -63,7 +63,7 @@ def assert_accessible(page, part=None):
     indirect=True,
     ids=["wide", "phone", "wide dark", "phone dark"],
 )
-def test_the_page_is_accessible_light_and_of_the_color_scheme(page, request, snapshots):
+def test_the_page_is_accessible_light_and_of_the_color_scheme(page, request):
     responses = []
     page.on("response", lambda response: responses.append(response))
     factories.interaction(Member.objects.get(external_id="ann"), Post.objects.get(external_id="bread/1"), at=now())
@@ -91,7 +91,6 @@ def test_the_page_is_accessible_light_and_of_the_color_scheme(page, request, sna
     assert card.locator(".parts b").all_text_contents() == numbers == [str(n + 1) for n in range(len(numbers))]
     assert all(re.search(r"^\d+ [a-z ]+ [+−]\d\.\d{3}$", text) for text in card.locator(".legend li").all_inner_texts())
     assert page.locator("#feed img").count() == 0  # the text of a post is never HTML
-    snapshots.take(page, "compared feeds")
 
 
 def assert_movements_are_displayed(posts, before):

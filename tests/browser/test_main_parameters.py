@@ -11,7 +11,7 @@ PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
 @pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
-def test_the_page_fits_the_viewport_and_uses_the_color_scheme(page, request, snapshots):
+def test_the_page_fits_the_viewport_and_uses_the_color_scheme(page, request):
     RankingPolicy.objects.all().delete()
     page.goto("/main-parameters/")
     expect(page.get_by_text("No policy is active")).to_be_visible()
@@ -25,4 +25,3 @@ def test_the_page_fits_the_viewport_and_uses_the_color_scheme(page, request, sna
     meter = page.locator("#discovery meter").first
     expect(meter).to_be_visible()
     assert float(meter.get_attribute("value")) > 0
-    snapshots.take(page, "main parameters")

@@ -238,9 +238,8 @@ def test_a_member_who_is_refused_is_reported(page):
     ],
     indirect=True,
 )
-def test_the_page_is_accessible_and_fits(page, snapshots):
+def test_the_page_is_accessible_and_fits(page):
     page.goto("/explore/on-device/")
     expect(page.locator("#posts .card")).to_have_count(30)
     assert Axe().run(page).response["violations"] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    snapshots.take(page, "ranked posts")
