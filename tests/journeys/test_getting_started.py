@@ -50,12 +50,12 @@ def test_the_page_starts_the_service_with_the_example(monkeypatch, tmp_path):
     words = ["make", "--dry-run", "run", "DATA=examples/platform"]
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     command = next(line for line in printed.splitlines() if "recsys_project.stack run" in line)
-    folders = []
+    sources = []
 
     class StackStub:
-        def __init__(self, folder, data):
+        def __init__(self, folder, source):
             self.processes = SimpleNamespace(stop=lambda: None)
-            folders.append(data)
+            sources.append(source)
 
         def start(self):
             raise KeyboardInterrupt
@@ -65,7 +65,7 @@ def test_the_page_starts_the_service_with_the_example(monkeypatch, tmp_path):
     monkeypatch.setenv("VAR_DIR", str(tmp_path))
     monkeypatch.chdir(ROOT)
     assert runner.main(shlex.split(command.partition("recsys_project.stack ")[2])) == 0
-    assert folders == [PLATFORM]
+    assert sources == [["--data", str(PLATFORM)]]
 
 
 def test_a_feed_of_own_posts_has_no_post_of_a_blocked_author(server):
