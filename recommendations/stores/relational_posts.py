@@ -324,12 +324,11 @@ def build_candidates(
     """Return posts as candidates, in their order. The facts of a deleted post (None) stay `UNKNOWN`."""
     packed = b"".join([post.packed_facts if post is not None else PACKED_UNKNOWN for post in posts])
     facts, is_deleted = np.frombuffer(packed, PACKED_COLUMNS), np.array([post is None for post in posts], np.bool_)
-    columns = {name: facts[name] for name in PACKED_COLUMNS.names or ()}
-    columns.update(
-        tag_ids=add_late_tags(facts["tag_ids"], posts),
-        is_seen=is_seen | is_deleted,
-        has_muted_word=find_muted_words(posts, muted_words) if muted_words else is_deleted,
-    )
+    columns = {name: facts[name] for name in PACKED_COLUMNS.names or ()} | {
+        "tag_ids": add_late_tags(facts["tag_ids"], posts),
+        "is_seen": is_seen | is_deleted,
+        "has_muted_word": find_muted_words(posts, muted_words) if muted_words else is_deleted,
+    }
     return Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16)).take(slice(None), **columns)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from django.db import connection, transaction
 
@@ -30,6 +31,7 @@ from recommendations.services.serving.similar import find_similar
 from recommendations.services.upkeep import trim_change_log
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 from recommendations.stores import change_log, relational_viewers, resident_facts
+from recommendations.stores.relational_posts import PACKED_COLUMNS
 from recommendations.stores.sql import fetch_all_rows
 from tests import factories
 from tests.factories import NOW
@@ -521,6 +523,10 @@ def execute_prefetch(prefetch):
     return replace(prefetch, pending=SimpleNamespace(rows=lambda: rows))
 
 
+def visibility_of(snapshot):
+    return np.frombuffer(snapshot.packed_facts, PACKED_COLUMNS)["visibility"].item()
+
+
 def test_prefetched_rows_are_used_but_not_cached_after_another_thread_has_evicted_facts(ann, bob):
     post = factories.post(bob)
     facts = wiring.resident_facts()
@@ -532,9 +538,9 @@ def test_prefetched_rows_are_used_but_not_cached_after_another_thread_has_evicte
     assert not len(facts.get_viewer(NOW, pk=ann.pk, prefetch=prefetch).blocked_author_ids), (
         "as of the time of the queries"
     )
-    assert [post_facts.visibility for post_facts in facts.get_posts([post.pk], prefetch)] == [0]
+    assert [visibility_of(post_facts) for post_facts in facts.get_posts([post.pk], prefetch)] == [0]
     assert post.pk not in facts._posts and ann.pk not in facts._viewers
-    assert [post_facts.visibility for post_facts in facts.get_posts([post.pk])] == [3]
+    assert [visibility_of(post_facts) for post_facts in facts.get_posts([post.pk])] == [3]
     assert facts.get_viewer(NOW, pk=ann.pk).blocked_author_ids.tolist() == [bob.pk]
 
 

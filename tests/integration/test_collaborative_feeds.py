@@ -179,7 +179,7 @@ def test_a_member_who_opted_out_gets_nothing_from_their_likes(platform):
 def test_similar_posts_name_what_is_liked_with_the_post(platform, monkeypatch):
     use_table(monkeypatch, platform, {"p0": {"p30": 1.9}})
     page = find_similar(post_id="p0", viewer_id="viewer", limit=5, now=NOW)
-    assert {pick.post.id for pick in page.picks[:2]} == {"p30", "p1"}
+    assert {pick.post.id for pick in page.picks[:3]} >= {"p30", "p1"}, "liked with it, and about the same"
     assert "item_weights" in pick_of(page, "p30").sources
     records.record_served(now=NOW)
     (because, *_) = platform.explain(page, "p30").because
