@@ -303,7 +303,7 @@ def check_world(seed, history, checked_pages):
 @pytest.mark.parametrize(
     "histories, max_steps, min_pages",
     [
-        pytest.param(80, 25, 800, marks=pytest.mark.timeout(900), id="short"),
+        pytest.param(60, 25, 600, marks=pytest.mark.timeout(900), id="short"),
         pytest.param(12_500, 60, 200_000, marks=[pytest.mark.nightly, pytest.mark.timeout(0)], id="nightly"),
     ],
 )

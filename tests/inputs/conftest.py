@@ -1,4 +1,4 @@
-"""The servers of the tests of inputs: the web server on SQLite and on PostgreSQL."""
+"""The servers of the tests of inputs: the web server on PostgreSQL and, in `make nightly`, on SQLite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from access.scopes import Scope
 from tests.servers import postgres_server, run_manage, web_server
 
 
-@pytest.fixture(scope="package", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="package", params=[pytest.param("sqlite", marks=pytest.mark.nightly), "postgresql"])
 def server(request, tmp_path_factory):
     """Return a real web server on a database of its own, with a key for everything."""
     folder = tmp_path_factory.mktemp(request.param)
