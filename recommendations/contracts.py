@@ -951,7 +951,7 @@ REASON_SENTENCES: dict[Reason, str] = {
     Reason.SIMILAR: translatable("Like the post you are looking at"),
     Reason.TOPIC: translatable("About a topic you like"),
     Reason.AUTHOR: translatable("By someone whose posts you enjoy"),
-    Reason.EXPLORATION: translatable("New and not yet widely seen"),
+    Reason.EXPLORATION: translatable("Not yet widely seen"),
     Reason.LIKED: translatable("Liked by people who like what you like"),
 }
 

@@ -451,7 +451,7 @@ WRITERS: dict[str, Writer] = {
     "learn": lambda: learn.learn_interactions(member_ids=[pk_of("ann"), pk_of("bob")], now=NOW),
     "rebuild interests": lambda: learn.rebuild_interests(member_id=pk_of("ann"), now=NOW),
     "damp rings": lambda: rings.damp_rings(now=NOW),
-    "report seen posts": lambda: seen_counts.store_sights(pk_of("cay"), [pk_of("first"), pk_of("second")], NOW),
+    "report seen posts": lambda: seen_counts.store_seen_posts(pk_of("cay"), [pk_of("first"), pk_of("second")], NOW),
     "count seen posts": lambda: seen_counts.count_seen(now=NOW),
     "count co-likes": lambda: co_likes.count_changes(now=NOW),
     "recount co-likes": lambda: co_likes.recount(now=NOW),

@@ -1,4 +1,4 @@
-"""New posts that were served to few members. Without this source, only popular posts would be served."""
+"""Posts that few members know. Without this source, only popular posts would be served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POOL_SIZE = 1_000
 @dataclass(frozen=True)
 class Exploration:
     """
-    Posts that were served to few members, chosen by Thompson sampling (Thompson 1933, "On the likelihood …").
+    Posts that few members know, chosen by Thompson sampling (Thompson 1933, "On the likelihood …").
 
     One half of the pool are the newest posts in exploration, the other half are drawn from all of them, so that a post
     that was not served while it was new has a chance later. The rate of positive interactions of each post is drawn

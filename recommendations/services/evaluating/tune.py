@@ -56,7 +56,7 @@ REFERENCES = ("item_weights", "taste")
 """
 The first of these with a weight that tells candidates apart keeps its weight: only ratios of weights change an order.
 """
-DIVERSITIES = (0.0, 0.1, 0.2, 0.3)
+DIVERSITIES = (0.0, 0.1, 0.2, 0.3, 0.4)
 EXPLORATION_SHARES = (0.05, 0.1)
 POPULARITY_SHARES = (1.0, 0.5)
 """

@@ -29,7 +29,7 @@ from recommendations.models import Interaction, Member, NegativeFeedback, Relati
 from recommendations.services import invalidate
 from recommendations.services.errors import UnknownMember
 from recommendations.services.learning.event_ids import EventContent, EventKey, find_recorded, has_same_content
-from recommendations.services.learning.seen_counts import store_sights
+from recommendations.services.learning.seen_counts import store_seen_posts
 from recommendations.services.learning.store_interactions import (
     NEGATIVE_KINDS,
     NOT_INTERESTED_TARGETS,
@@ -321,5 +321,5 @@ def mark_seen_once(member_id: str, post_ids: Sequence[str], now: datetime) -> in
     if member is None:
         raise UnknownMember(member_id)
     post_pks = [post.id for post in find_visible_posts({member: post_ids}, now).values()]
-    store_sights(member, post_pks, now)
+    store_seen_posts(member, post_pks, now)
     return len(post_pks)

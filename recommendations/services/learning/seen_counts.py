@@ -25,7 +25,7 @@ REPORTS_PER_TRANSACTION = 5_000
 
 
 @write_transaction
-def store_sights(member_id: int, post_ids: Sequence[int], now: datetime) -> None:
+def store_seen_posts(member_id: int, post_ids: Sequence[int], now: datetime) -> None:
     """
     Record that a member saw posts, by primary key, and report those that the member had not seen.
 
