@@ -390,8 +390,8 @@ def test_a_source_without_a_weight_finds_candidates_for_the_search():
 
 def test_variety_is_selected_only_where_it_costs_little(captured_set, monkeypatch):
     """Every list that is as good is more various: the most various is selected. A worse one is not."""
-    covers = {0.0: 0.1, 0.1: 0.2, 0.2: 0.3, 0.3: 0.9}
-    costs = {0.0: 1.0, 0.1: 0.995, 0.2: 0.99, 0.3: 0.9}
+    covers = {0.0: 0.1, 0.1: 0.2, 0.2: 0.3, 0.3: 0.9, 0.4: 1.0}
+    costs = {0.0: 1.0, 0.1: 0.995, 0.2: 0.99, 0.3: 0.9, 0.4: 0.8}
 
     def measure(one, policy, *, validation):
         figure = np.full(3, costs[policy.diversity])
