@@ -149,7 +149,7 @@ def test_show_less_of_an_author_and_its_undo(page):
     row = Interaction.objects.get()
     assert (row.kind, row.target) == ("not_interested", "author")
     page.get_by_role("button", name="Undo: Less of this author").click()
-    expect(page.locator("#status")).to_contain_text("Less of this author: undone.", timeout=TIMEOUT_MS)
+    expect(page.locator("#status")).to_have_text("Less of this author: undone.", timeout=TIMEOUT_MS)
     # Which page has it depends on what was served meanwhile, and on what is explored.
     while not page.locator(f'#feed .card[data-post="{post}"]').count():
         number = page.locator("#page").inner_text()
@@ -157,6 +157,28 @@ def test_show_less_of_an_author_and_its_undo(page):
         expect(page.locator("#page")).not_to_have_text(number)
     row.refresh_from_db()
     assert row.undone_at is not None
+
+
+def test_clicks_while_a_page_loads_or_an_undo_is_sent_are_not_lost_or_counted_twice(page):
+    open_feed(page)
+    page.locator("#next").evaluate("button => { button.click(); button.click(); }")
+    expect(page.locator("#page")).to_have_text("Page 2")
+    assert page.locator("#feed .card").first.locator(".rank").inner_text() == "21"
+    page.locator("#reload").click()
+    expect(page.locator("#page")).to_have_text("Page 1")
+    page.locator("#feed .hide").first.click()
+    undo = page.get_by_role("button", name="Undo: Hidden")
+    expect(undo).to_be_visible(timeout=TIMEOUT_MS)
+    page.evaluate(
+        """() => {
+            document.querySelector("#status .undo").click();
+            document.querySelector("#next").click();
+        }"""
+    )
+    expect(page.locator("#page")).to_have_text("Page 2")
+    expect(page.locator("#feed")).to_have_attribute("aria-busy", "false")
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#page")).to_have_text("Page 2")
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])

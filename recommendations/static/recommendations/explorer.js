@@ -26,7 +26,7 @@ const state = {
   feed: known("feed", FEEDS),
   mode: known("mode", MODES), // what the search box does
   searchText: urlParameters.get("text") ?? "", // empty: the page shows the feed
-  cursors: [null], // of the pages up to the current one
+  cursors: [null], // of the pages up to the displayed one
   page: null,
   firstIds: [], // the posts of the feed's first page, in order
   servedAt: 0, // when the page came, from performance.now()
@@ -46,8 +46,8 @@ const feedOptions = (cursor) => ({
   memberId: state.memberId, feed: state.feed, cursor, explain: byId("explain").checked, limit: PAGE_SIZE,
 });
 
-function pageCall() {
-  if (!isSearch()) return api.feed(feedOptions(state.cursors.at(-1)));
+function pageCall(cursors = state.cursors) {
+  if (!isSearch()) return api.feed(feedOptions(cursors.at(-1)));
   const request = state.mode === "similar" ? api.similar : api.search;
   return request(state.searchText, state.memberId, PAGE_SIZE);
 }
@@ -72,7 +72,6 @@ async function reloadLikes() {
 // The feed
 
 function resetFeed() {
-  state.cursors = [null];
   for (const tab of byId("feeds").children)
     tab.setAttribute("aria-pressed", !isSearch() && tab.dataset.feed === state.feed);
   if (state.memberId === null) return Promise.resolve();
@@ -80,16 +79,18 @@ function resetFeed() {
   if (isSearch()) Object.assign(parameters, { mode: state.mode, text: state.searchText });
   if (byId("compare")?.value) parameters.compare = byId("compare").value;
   history.replaceState(null, "", `?${new URLSearchParams(parameters)}`);
-  return loadPage();
+  return loadPage([null]);
 }
 
-async function loadPage() {
+// A click while a page loads repeats or replaces the request, since the cursors change when the page is displayed.
+async function loadPage(cursors) {
   const number = ++state.requestNumber;
   byId("feed").setAttribute("aria-busy", "true");
   showStatus(gettext("Loading …"));
   try {
-    const page = await api.send(pageCall());
+    const page = await api.send(pageCall(cursors));
     if (number !== state.requestNumber) return;
+    state.cursors = cursors;
     showStatus("");
     showPage(page);
   } catch (error) {
@@ -209,10 +210,12 @@ const showLess = (pick, node, target) => interact("not_interested", LESS[target]
 
 async function undo(undoesEventId, description) {
   const undone = gettext("{action}: undone.", { action: description });
+  const number = ++state.requestNumber;
   showStatus(`${undone} ${gettext("Waiting for the feed to change …")}`);
   try {
     await api.sendEvent(api.undo({ eventId: api.newId("explorer"), memberId: state.memberId, undoesEventId }));
     reloadLikes();
+    if (number !== state.requestNumber) return; // the user opened another page meanwhile
     await resetFeed();
     showStatus(undone);
   } catch (error) {
@@ -364,12 +367,10 @@ byId("explain").addEventListener("change", resetFeed);
 byId("reload").addEventListener("click", resetFeed);
 byId("compare")?.addEventListener("change", resetFeed);
 byId("next").addEventListener("click", () => {
-  state.cursors.push(state.page.next_cursor);
-  loadPage().then(() => scrollTo({ top: 0 }));
+  loadPage([...state.cursors, state.page.next_cursor]).then(() => scrollTo({ top: 0 }));
 });
 byId("previous").addEventListener("click", () => {
-  state.cursors.pop();
-  loadPage().then(() => scrollTo({ top: 0 }));
+  loadPage(state.cursors.slice(0, -1)).then(() => scrollTo({ top: 0 }));
 });
 for (const dialog of document.querySelectorAll("dialog"))
   dialog.addEventListener("click", (event) => {
