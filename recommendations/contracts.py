@@ -184,6 +184,8 @@ class Range:
     help: str
     neutral: float
     """The value with which the setting has no effect. Stored versions without the setting get this value."""
+    split_from: str = ""
+    """The setting that had the effect of this one before. Stored versions without this one get the value of that."""
 
 
 def name_setting(name: str) -> str:
@@ -194,18 +196,21 @@ def name_setting(name: str) -> str:
     return f"{words} (posts)" if name.endswith("_candidates") else words
 
 
-def ranged_field(default: float, low: float, high: float, help: str, *, neutral: float = 0) -> float:
+def ranged_field(
+    default: float, low: float, high: float, help: str, *, neutral: float = 0, split_from: str = ""
+) -> float:
     """
     Return a field of `Policy` whose values are from *low* to *high*.
 
     *default* is the value in new versions. *neutral* is the value in versions that were stored before the setting
     existed: with it, feeds are ranked as if the setting did not exist. It is 0 for a weight or a count of candidates.
     For other settings it is the limit that limits nothing, or the constant that the setting replaced. Never change a
-    neutral value that has been released: it would change how stored versions rank.
+    neutral value that has been released: it would change how stored versions rank. *split_from* is the setting above
+    that had the effect of this one before, if there was one.
     """
     if not low <= neutral <= high:
         raise ValueError(f"{help} Give a neutral value from {low} to {high}, not {neutral}.")
-    return field(default=default, metadata={"range": Range(low, high, help, neutral)})
+    return field(default=default, metadata={"range": Range(low, high, help, neutral, split_from)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +230,17 @@ class Policy:
     )
     recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(
-        0.125, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
+        0.125,
+        0,
+        10,
+        "Weight of the popularity of the post of all time, relative to others, in the discovery feed.",
+    )
+    trending_popularity: float = ranged_field(
+        0.125,
+        0,
+        10,
+        "Weight of the popularity of the post of all time in the trending and the non-personalized feed.",
+        split_from="popularity",
     )
     year_popularity: float = ranged_field(
         0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
@@ -423,13 +438,14 @@ class Policy:
         """
         Return the policy of a stored version, which ranks as it did when it was written.
 
-        A missing setting gets its neutral value, never its default. A setting that no longer exists is ignored. Values
-        were validated when they were written, so a range that was narrowed later does not change them. Raises
-        `PolicyError` if a value is not a number.
+        A missing setting gets the value of the setting that it was split from, or its neutral value, and never its
+        default. A setting that no longer exists is ignored. Values were validated when they were written, so a range
+        that was narrowed later does not change them. Raises `PolicyError` if a value is not a number.
         """
         values: dict[str, float] = {}
         for setting in fields(cls):
-            value = settings.get(setting.name, setting.metadata["range"].neutral)
+            allowed = setting.metadata["range"]
+            value = settings.get(setting.name, values.get(allowed.split_from, allowed.neutral))
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PolicyError(setting.name, f"the stored value {value!r} is not a number.")
             values[setting.name] = int(value) if setting.type == "int" else float(value)

@@ -33,6 +33,7 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
+    TrendingPopularity,
     YearPopularity,
 )
 from recommendations.pipeline.sources.collaborative import PARTS
@@ -149,7 +150,7 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
-        scorers=(Recency(), Popularity(), YearPopularity(), Trend(), Quality()),
+        scorers=(Recency(), TrendingPopularity(), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )
@@ -166,7 +167,7 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *NON_PERSONALIZED_FILTERS),
-        scorers=(Recency(), Popularity(), YearPopularity(), Trend(), Quality()),
+        scorers=(Recency(), TrendingPopularity(), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )

@@ -37,6 +37,7 @@ SETTING_GROUPS = {
         "popularity",
         "year_popularity",
         "few_likes_popularity",
+        "trending_popularity",
         "trend",
         "quality",
         "recency",

@@ -128,6 +128,12 @@ SIGNALS: dict[str, Signal] = {
         "",
         Reason.POPULAR,
     ),
+    "trending_popularity": Signal(
+        translatable("Popular"),
+        translatable("Posts that members liked most, at any time, rank higher. One member counts a little only."),
+        "",
+        Reason.POPULAR,
+    ),
     "year_popularity": Signal(
         translatable("Popular in the last year"),
         translatable("Posts that members liked most in the last year rank higher."),

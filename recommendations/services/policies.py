@@ -80,7 +80,7 @@ def create_policy_version(*, variant: str, settings: Mapping[str, object], note:
 
 
 def copy_version(policy: RankingPolicy) -> RankingPolicy:
-    """Write a new version that ranks exactly as *policy*: newer settings get their neutral values, not defaults."""
+    """Write a new version that ranks exactly as *policy*: newer settings do not get their defaults."""
     settings = asdict(Policy.from_stored(policy.settings))
     return create_policy_version(variant=policy.variant, settings=settings, note=f"copy of v{policy.version}")
 

@@ -122,9 +122,10 @@ def test_the_admin_names_an_invalid_setting(admin_client, settings, message):
 
 @dataclass(frozen=True, slots=True)
 class LaterPolicy(Policy):
-    """The settings of a later release: another default, and two new settings."""
+    """The settings of a later release: another default, two new settings, and one that was split."""
 
     taste: float = ranged_field(9.0, 0, 10, "Weight of the similarity to what the viewer liked.")
+    following_recency: float = ranged_field(4.0, 0, 10, "Weight of a part in another feed.", split_from="recency")
     sparkle: float = ranged_field(5.0, 0, 10, "Weight of a new part.")
     sparkle_cap: int = ranged_field(5, 1, 100, "A new limit.", neutral=100)  # type: ignore[assignment]
 
@@ -146,8 +147,13 @@ def read_active(variant):
     return asdict(policy), version
 
 
+def new_settings(stored):
+    """Return the new settings that a version of this release, with *stored* settings, has in the later one."""
+    return {"following_recency": stored["recency"], "sparkle": 0.0, "sparkle_cap": 100}
+
+
 def test_a_new_default_changes_no_stored_version(editor, release):
-    """Defaults are stored with a version. A setting that is newer than the version has its neutral value."""
+    """Defaults are stored with a version. A newer setting is neutral, or equals the one that it was split from."""
     RankingPolicy.objects.create(variant="by-hand", settings={"recency": 2}, is_active=True)
     put(editor, {"recency": 2}, "/api/v1/policies/by-rest", If_None_Match="*")
     variants = ("control", "wasm_conservative", "wasm_aggressive", "by-hand", "by-rest")
@@ -155,7 +161,8 @@ def test_a_new_default_changes_no_stored_version(editor, release):
     release()
     for variant in variants:
         settings, version = read_active(variant)
-        assert (settings, version) == (before[variant][0] | {"sparkle": 0.0, "sparkle_cap": 100}, before[variant][1])
+        stored, stored_version = before[variant]
+        assert (settings, version) == (stored | new_settings(stored), stored_version)
         assert policies.read_policy(variant=variant).settings == settings
     assert {row.variant: row.settings for row in policies.list_policies()} == {v: read_active(v)[0] for v in before}
     assert read_active("none")[0] == asdict(LaterPolicy()), "a variant without a policy uses the defaults"
@@ -176,7 +183,7 @@ def test_a_copied_or_saved_old_version_ranks_as_before(release):
     old.save()
     copy = policies.copy_version(old)
     policies.activate_policy(copy)
-    assert read_active("control") == (before | {"sparkle": 0.0, "sparkle_cap": 100}, 2)
+    assert read_active("control") == (before | new_settings(before), 2)
     assert admin.policies.compare_versions(old, copy) == []
     assert "sparkle" not in RankingPolicy.objects.get(pk=old.pk).settings
 

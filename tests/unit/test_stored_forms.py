@@ -51,6 +51,7 @@ def test_the_default_policy_is_pinned():
         dislike=0.5,
         recency=0.05,
         popularity=0.125,
+        trending_popularity=0.125,
         year_popularity=0.03,
         few_likes_popularity=0.4,
         trend=0.5,

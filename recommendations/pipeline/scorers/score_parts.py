@@ -34,6 +34,17 @@ class Popularity:
 
 
 @dataclass(frozen=True)
+class TrendingPopularity:
+    """The popularity of all time in the feeds that are the same for everyone. `Popularity` has discovery's weight."""
+
+    name: str = field(default="trending_popularity", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return candidates.popularity
+
+
+@dataclass(frozen=True)
 class YearPopularity:
     """The popularity of the last year, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
 
