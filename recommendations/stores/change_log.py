@@ -26,7 +26,7 @@ reader may have missed entries and must evict everything.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Model
@@ -44,7 +44,9 @@ from recommendations.models import (
     SeenPost,
 )
 from recommendations.models.change_log import ChangeKind
-from recommendations.stores.sql import Rows, SqlQuery
+
+if TYPE_CHECKING:  # the triggers are installed by commands that load no metrics
+    from recommendations.stores.sql import Rows, SqlQuery
 
 MAX_CHANGES = 5_000
 """Entries read at once, for all viewers and for one viewer each. If there are more, everything is evicted. Changes the
