@@ -36,7 +36,9 @@ DATA = "examples/platform"
 WEB_UNITS = ("recsys-web@8001", "recsys-web@8002")
 OTHER_UNITS = ("recsys-worker-interactive@1", "recsys-worker-batch@1", "recsys-beat")
 SITE_PORT = 8443
-MAX_LINES, MAX_WIDTH = 14, 110
+MAX_LINES, MAX_WIDTH = 24, 110
+NOTHING = r"(?!)"
+"""The pattern that matches no line."""
 PAUSE_SECONDS = 0.05
 SCOPES = ("feeds:read", "interactions:write", "members:read")
 
@@ -173,9 +175,13 @@ class Transcript:
         return "\n".join(line if len(line) <= MAX_WIDTH else f"{line[: MAX_WIDTH - 1]}…" for line in lines)
 
     def run(
-        self, step: Step, command: str, *, cwd: str = "recsys", settings: bool = True, shows: bool = True, **env: str
+        self, step: Step, command: str, *, cwd: str = "recsys", settings: bool = True, shows: str = "", **env: str
     ) -> str:
-        """Run a shell command in a folder and return its output. With *settings*, it has the variables of .env."""
+        """
+        Run a shell command in a folder and return its output. With *settings*, it has the variables of .env.
+
+        The page shows the lines that match the pattern *shows*.
+        """
         load = f"set -a; . {self.folder}/.env; set +a; " if settings else ""
         done = subprocess.run(
             ["sh", "-e", "-c", load + command],
@@ -189,7 +195,7 @@ class Transcript:
         )
         if done.returncode:
             raise SystemExit(f"`{command}` failed:\n{done.stdout}")
-        shown = self.shorten(done.stdout) if shows else ""
+        shown = self.shorten("\n".join(line for line in done.stdout.splitlines() if re.search(shows, line)))
         step.lines.append(f"$ {self.hide_paths(command)}" + (f"\n{shown}" if shown else ""))
         return done.stdout
 
@@ -291,7 +297,8 @@ class Transcript:
             self.link_packages("recsys")
         with self.step("Rank your own data") as step:
             step.notes.append("`make demo DATA=FOLDER` installs the packages and runs this command.")
-            self.run(step, f".venv/bin/python -m recsys_project.stack demo --data {DATA}", settings=False)
+            command = f".venv/bin/python -m recsys_project.stack demo --data {DATA}"
+            self.run(step, command, settings=False, shows=r"^\S.* …$|done in|^Time from")
 
     def link_packages(self, release: str) -> None:
         """Use this clone's packages in another one."""
@@ -332,7 +339,7 @@ class Transcript:
                 self.run(step, f"./manage.py {command}")
             scopes = " ".join(f"--scope {scope}" for scope in SCOPES)
             command = f"./manage.py key create platform --per-minute 0 {scopes}"
-            self.key = self.run(step, command, shows=False).split()[-1]
+            self.key = self.run(step, command, shows=NOTHING).split()[-1]
             (self.folder / "key").write_text(f"Authorization: Bearer {self.key}\n")
         with self.step("Start two web servers, workers, beat and the proxy with TLS") as step:
             for unit in (*WEB_UNITS, *OTHER_UNITS):
