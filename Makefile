@@ -53,6 +53,9 @@ var/site/docs/index.html: $(wildcard docs/*.md docs/decisions/*.md docs/*/*.html
 screenshots: setup-dev ## Take the documentation's screenshots from the service that `make run` runs
 	@PYTHONPATH=. $(PY) docs/screenshots.py
 
+transcript: setup-dev ## Time a deployment from a clone to an upgrade and a restore, and write it to the documentation (needs Caddy and PostgreSQL)
+	@PYTHONPATH=. SECRET_KEY=for-the-transcript-only-xxxxxxxxxxxxx DATABASE_URL=sqlite://:memory: $(PY) docs/transcript.py
+
 clients: setup-dev ## Generate the Python and TypeScript clients into var/clients
 	@rm -rf var/clients && mkdir -p var/clients/typescript
 	@DEBUG=1 $(PY) manage.py spectacular --fail-on-warn --file var/clients/openapi.yaml
@@ -116,4 +119,4 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs screenshots clients examples messages sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean
+.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs screenshots transcript clients examples messages sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean

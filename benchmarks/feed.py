@@ -171,12 +171,13 @@ def run_child(port: int, rounds: int) -> Figures:
     from django.db import connection  # noqa: PLC0415
     from django.test.utils import CaptureQueriesContext  # noqa: PLC0415
 
-    from monitoring import clock  # noqa: PLC0415
+    from monitoring import clock, extensions  # noqa: PLC0415
     from recommendations.models import Member  # noqa: PLC0415
     from recommendations.services import wiring  # noqa: PLC0415
     from recommendations.services.serving.pages import page_cache  # noqa: PLC0415
     from recommendations.services.serving.recommend import recommend  # noqa: PLC0415
 
+    extensions.load_all()  # as in a web process, which times queries
     known = Member.objects.filter(interests__isnull=False).order_by("pk").values_list("external_id", flat=True)
     count = known.count()
     members = list(known[:: max(count // (2 * rounds), 1)][: 2 * rounds])

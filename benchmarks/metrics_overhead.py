@@ -38,11 +38,12 @@ def run_child(rounds: int) -> dict[str, list[float]]:
     django.setup()
     from django.db import connection  # noqa: PLC0415
 
-    from monitoring import clock, query_timing  # noqa: PLC0415
+    from monitoring import clock, extensions, query_timing  # noqa: PLC0415
     from recommendations.models import Member  # noqa: PLC0415
     from recommendations.services import wiring  # noqa: PLC0415
     from recommendations.services.serving import recommend  # noqa: PLC0415
 
+    extensions.load_all()  # as in a web process, which times queries
     known = Member.objects.filter(interests__isnull=False).order_by("pk").values_list("external_id", flat=True)
     members = list(known[:: max(known.count() // rounds, 1)][:rounds])
     times: dict[str, list[float]] = {"with": [], "without": []}

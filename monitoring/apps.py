@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from monitoring import query_timing, time_budget
+from monitoring import time_budget
 from monitoring.extensions import extensions_of, long_running
 
 
@@ -10,7 +10,6 @@ class MonitoringConfig(AppConfig):
     name = "monitoring"
 
     def ready(self) -> None:
-        query_timing.connect_signals()
         time_budget.connect_signals()
         long_running.add("monitoring.process_signals")
         extensions_of("monitoring.task_publisher").add("monitoring.task_metrics")

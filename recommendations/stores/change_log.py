@@ -26,11 +26,12 @@ reader may have missed entries and must evict everything.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Model
 
+from monitoring.transactions import write_transaction
 from recommendations.models import (
     ChangeLogEntry,
     ChangeLogTruncation,
@@ -44,7 +45,9 @@ from recommendations.models import (
     SeenPost,
 )
 from recommendations.models.change_log import ChangeKind
-from recommendations.stores.sql import Rows, SqlQuery
+
+if TYPE_CHECKING:  # the triggers are installed by commands that load no metrics
+    from recommendations.stores.sql import Rows, SqlQuery
 
 MAX_CHANGES = 5_000
 """Entries read at once, for all viewers and for one viewer each. If there are more, everything is evicted. Changes the
@@ -54,9 +57,10 @@ LoggedColumns = tuple[tuple[ChangeKind, str], ...]
 """The entries that a change of a row causes: the kind, and the column that holds the `row_id`."""
 
 ACCOUNT_KINDS = (ChangeKind.AUTHOR, ChangeKind.VIEWER)
+# In the order in which writers lock (`monitoring/transactions.py`), since installing the triggers locks the tables.
 LOGGED_MODELS: dict[type[Model], LoggedColumns] = {
-    Post: ((ChangeKind.POST, "id"),),
     Member: tuple((kind, "id") for kind in ACCOUNT_KINDS),
+    Post: ((ChangeKind.POST, "id"),),
     PrivacySettings: tuple((kind, "member_id") for kind in ACCOUNT_KINDS),
     Relationship: ((ChangeKind.VIEWER, "source_id"), (ChangeKind.VIEWER, "target_id")),
     NegativeFeedback: ((ChangeKind.VIEWER, "member_id"),),
@@ -163,18 +167,20 @@ def delete_changes_before(position: int) -> int:
 # The triggers
 
 
+@write_transaction
 def install_triggers(**_: object) -> None:
     """
     Create the triggers, the indexes, the read function and the truncation row. Runs after every migration.
 
-    A migration may drop triggers: on SQLite, changing a table creates it again without them.
+    A migration may drop triggers: on SQLite, changing a table creates it again without them. The service may run
+    meanwhile. On PostgreSQL readers do not wait, and a deadlock with a writer is run again.
     """
     statements = sqlite_statements() if connection.vendor == "sqlite" else postgres_statements()
     # In one transaction: concurrent writers wait, so no change falls between the old triggers and the new ones.
-    with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-        ChangeLogTruncation.objects.get_or_create(pk=1)
+    ChangeLogTruncation.objects.get_or_create(pk=1)
     # Changes that were made while a trigger was missing have no entries.
     invalidate_all_processes()
 
@@ -231,8 +237,6 @@ def sqlite_statements() -> Iterable[str]:
 
 def postgres_statements() -> Iterable[str]:
     """Yield the statements that install the log on PostgreSQL, where a trigger runs once per statement."""
-    yield f"CREATE INDEX IF NOT EXISTS changes_for_all ON {LOG_TABLE} (position) WHERE {IS_SHARED_KIND}"
-    yield f"CREATE INDEX IF NOT EXISTS changes_of_viewers ON {LOG_TABLE} (row_id, position) WHERE NOT {IS_SHARED_KIND}"
     parameters = ", ".join(f"{name} bigint" for name in READ_PARAMETERS)
     query = build_read_sql("position", POSTGRES_POSITION, f"{READ_FUNCTION}.{{}}")
     yield f"""
@@ -249,6 +253,9 @@ def postgres_statements() -> Iterable[str]:
             yield from postgres_trigger(model, event, insert, f"REFERENCING {tables}")
         insert_everything = f"{insert_into} VALUES ({ChangeKind.EVERYTHING:d}, 0, {POSTGRES_TRANSACTION})"
         yield from postgres_trigger(model, "TRUNCATE", insert_everything, "")
+    # Last, as a writer locks the log after its table.
+    yield f"CREATE INDEX IF NOT EXISTS changes_for_all ON {LOG_TABLE} (position) WHERE {IS_SHARED_KIND}"
+    yield f"CREATE INDEX IF NOT EXISTS changes_of_viewers ON {LOG_TABLE} (row_id, position) WHERE NOT {IS_SHARED_KIND}"
 
 
 def postgres_trigger(
@@ -256,12 +263,12 @@ def postgres_trigger(
 ) -> Iterable[str]:
     """Yield the statements that install one trigger and its function."""
     name, table = trigger_name(model, event, prefix), model._meta.db_table
-    yield f"DROP TRIGGER IF EXISTS {name} ON {table}"
     yield f"""
         CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS
         $body$ BEGIN {action}; RETURN NULL; END $body$"""
+    # Replaced and not dropped: to drop a trigger would wait for every reader of the table, and block the next ones.
     yield f"""
-        CREATE TRIGGER {name} AFTER {event} ON {table} {referencing}
+        CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} {referencing}
         FOR EACH STATEMENT EXECUTE FUNCTION {name}()"""
     # ALWAYS also fires in sessions that turn triggers off, as replication and pg_restore may.
     yield f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"

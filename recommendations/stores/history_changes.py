@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db import connection, transaction
+from django.db import connection
 
+from monitoring.transactions import write_transaction
 from recommendations.models import CoLikes, HistoryChange, PrivacySettings, ReactionHistory
 from recommendations.stores.change_log import postgres_trigger, trigger_name
 
@@ -23,10 +24,11 @@ PREFIX = "follow"
 """Start of the triggers' names. The change log has a trigger of its own on the privacy settings."""
 
 
+@write_transaction
 def install_triggers(**_: object) -> None:
     """Create the triggers. Runs after every migration: on SQLite, changing a table creates it again without them."""
     statements = sqlite_statements() if connection.vendor == "sqlite" else postgres_statements()
-    with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
 

@@ -74,7 +74,8 @@ def may_bypass_django(connection: BaseDatabaseWrapper) -> bool:
     if connection.vendor != "sqlite":
         return False
     connection.ensure_connection()
-    return not connection.queries_logged and connection.execute_wrappers == [query_timing.time_query]
+    is_watched = any(wrapper is not query_timing.time_query for wrapper in connection.execute_wrappers)
+    return not connection.queries_logged and not is_watched
 
 
 def execute_on_sqlite(connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Rows:

@@ -18,15 +18,17 @@ FLAG_CHANGES = {"growthbook", "openfeature", "rest_framework.serializers", "drf_
 """What evaluates and validates flags."""
 LOGS = {"structlog"}
 """What formats log lines: these commands write none."""
+METRICS = {"prometheus_client"}
+"""What counts and times, which only processes that answer requests and run tasks report."""
 PIPELINE = {"qdrant_client.http", "recommendations.pipeline", "recommendations.services.wiring", "scipy", "wasmtime"}
 
 MAY_NOT_LOAD = {
-    "flag list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
-    "flag kill no-such-flag --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
-    "flag kill approve_models --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "flag list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS | METRICS,
+    "flag kill no-such-flag --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS | METRICS,
+    "flag kill approve_models --why test": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS | METRICS,
     "flag show approve_models": PAGES | PIPELINE | SERVERS,
-    "key list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
-    "print_settings": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS,
+    "key list": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS | METRICS,
+    "print_settings": PAGES | PIPELINE | SERVERS | FLAG_CHANGES | LOGS | METRICS,
     "maintain": PAGES | {"qdrant_client.http", "scipy"},
 }
 

@@ -28,8 +28,6 @@ PLAIN_TRANSACTIONS = {
     "recommendations/services/content/generate.py": "fills an empty database",
     "recommendations/services/content/import_movielens.py": "fills an empty database",
     "recommendations/stores/bulk.py": "a part of the caller's transaction",
-    "recommendations/stores/change_log.py": "installs triggers",
-    "recommendations/stores/history_changes.py": "installs triggers",
 }
 """Modules with `transaction.atomic`, each with the reason why it is not run again after a write conflict."""
 

@@ -12,29 +12,19 @@ import subprocess
 import pytest
 
 from tests.faults.run import run_faults
+from tests.previous_version import find_previous_version, git
 from tests.servers import ROOT, skip_or_fail
 
 SECONDS = 30
 
 
-def git(*words):
-    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def find_previous_version():
-    """Return the version to run beside this one, or skip the test (in CI: fail) outside of a clone with its history."""
-    try:
-        if tags := git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-version:refname"):
-            return tags.splitlines()[0]
-        return git("log", "-1", "--diff-filter=A", "--format=%H~1", "--", "*/migrations/0*.py")
-    except (OSError, subprocess.CalledProcessError) as error:
-        skip_or_fail(f"This clone has no history: {error}")
-
-
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory):
     """A folder with the previous version, which uses the packages of this one."""
-    version = os.environ.get("PREVIOUS_VERSION") or find_previous_version()
+    try:
+        version = os.environ.get("PREVIOUS_VERSION") or find_previous_version()
+    except (OSError, subprocess.CalledProcessError) as error:
+        skip_or_fail(f"This clone has no history: {error}")
     folder = tmp_path_factory.mktemp("previous") / "code"
     git("worktree", "add", "--detach", str(folder), version)
     (folder / ".venv").symlink_to(ROOT / ".venv")

@@ -15,6 +15,7 @@ from recommendations.models import (
     ChangeLogEntry,
     ChangeLogMark,
     ChangeLogTruncation,
+    HistoryChange,
     InterestProfile,
     Member,
     NegativeFeedback,
@@ -30,7 +31,7 @@ from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
 from recommendations.services.upkeep import trim_change_log
 from recommendations.services.vectors.embedding import CONTENT_SPACE
-from recommendations.stores import change_log, relational_viewers, resident_facts
+from recommendations.stores import change_log, history_changes, relational_viewers, resident_facts
 from recommendations.stores.relational_posts import PACKED_COLUMNS
 from recommendations.stores.sql import fetch_all_rows
 from tests import factories
@@ -153,6 +154,27 @@ def test_without_the_read_function_nothing_is_cached(db):
         cursor.execute(f"DROP FUNCTION {change_log.READ_FUNCTION}")
     assert not change_log.are_triggers_installed()
     change_log.install_triggers()
+    assert change_log.are_triggers_installed()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite's readers never wait")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("module", [change_log, history_changes], ids=lambda module: module.__name__)
+def test_an_upgrade_installs_the_triggers_while_readers_hold_their_locks(module):
+    """Two readers of several tables would otherwise end the migration with a deadlock, or wait for it."""
+    reader = connection.copy()
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute("BEGIN")
+            for model in (*change_log.LOGGED_MODELS, ChangeLogEntry, HistoryChange):
+                cursor.execute(f"SELECT count(*) FROM {model._meta.db_table}")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        module.install_triggers()
+    finally:
+        reader.close()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
     assert change_log.are_triggers_installed()
 
 
