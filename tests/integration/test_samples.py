@@ -61,6 +61,19 @@ def test_stored_samples_are_loaded_unchanged(stream):
     assert samples.load_samples(NOW, HOUR) == stored[1:]
 
 
+def test_samples_are_loaded_in_parts_and_hold_each_metric_once(stream, monkeypatch):
+    """Also beside a process whose clock is wrong. Loading ends at a part that is too old."""
+    monkeypatch.setattr(samples, "SAMPLES_PER_CALL", 2)
+    ages = (4000, 3000, 2000, 1000, 7200, 0)
+    for age in ages:
+        increments = {("recsys_feeds_total", (("feed", "discovery"),)): float(age)}
+        samples.store_sample(samples.Sample("web host:1", NOW.timestamp() - age, 1, increments))
+    loaded = samples.load_samples(NOW, HOUR)
+    assert [NOW.timestamp() - sample.at for sample in loaded] == [3000, 2000, 1000, 0]
+    assert len({id(key) for sample in loaded for key in sample.increments}) == 1
+    assert [NOW.timestamp() - sample.at for sample in samples.load_samples(NOW, HOUR / 12)] == [0]
+
+
 def test_a_process_samples_once_per_interval_and_survives_a_missing_redis(stream, monkeypatch, caplog):
     sampler = Sampler()
     for _ in range(3):
