@@ -84,7 +84,7 @@ def format_interval(figure: dict[str, float | None] | None) -> str:
     """Return a figure with its limits, or a dash if it is unknown."""
     if figure is None or figure["value"] is None:
         return "–"
-    low, high = figure["low"], figure["high"]
+    low, high = figure["low"], figure.get("high")
     limits = "" if low is None or high is None else f" [{decimals(low, 3)}; {decimals(high, 3)}]"
     return decimals(figure["value"], 3) + limits
 

@@ -3,10 +3,15 @@
 import pickle
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext, override
 
 from flags.written_values import parse_written
+from monitoring.models import AlertRule
 from monitoring.row_forms import check_storable
+from recommendations.contracts import Policy
+from recommendations.services.serving.policy_preview import preview_member
+from tests.factories import NOW
 from values.problems import InvalidValueError, quote
 from values.translation import Phrase, phrase
 from values.types import Id, Score, Word, list_of, read
@@ -76,3 +81,19 @@ def test_a_json_value_that_no_database_stores_is_refused_in_german():
 def test_a_phrase_leaves_braces_that_are_no_value():
     assert str(phrase('Write {"a": {n}} or {m}.', n=3)) == 'Write {"a": 3} or {m}.'
     assert str(Phrase("has {n}", {"n": quote({})})) == "has {}"
+
+
+@pytest.mark.parametrize(
+    ("comparison", "clears_at", "german"),
+    [("above", 2_000_001.0, "2.000.001 liegt über dem"), ("below", 0.25, "0,25 liegt unter dem")],
+)
+def test_an_alert_that_would_never_resolve_is_refused_in_german(comparison, clears_at, german):
+    rule = AlertRule(name="r", comparison=comparison, threshold=1.5, clears_at=clears_at)
+    with override("de"), pytest.raises(ValidationError, match=german):
+        rule.clean()
+
+
+def test_a_preview_for_no_id_says_why_in_german():
+    with override("de"):
+        preview = preview_member(Policy(), "control", " ", NOW)
+    assert preview.problem == "' ' ist keine ID. Geben Sie 1 bis 128 Zeichen ohne Steuerzeichen an."
