@@ -23,6 +23,7 @@ from access.models import ApiKey, UsageAlert
 from access.scopes import SCOPE_HELP, Scope
 from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
+from monitoring.number_texts import ShownNumber, shown, with_count
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
 from values.translation import translatable
 
@@ -34,11 +35,16 @@ STATUS_COLORS = {
 }
 
 
+def list_scopes() -> list[tuple[str, str]]:
+    """Return the scopes as choices, each with its meaning in the language of the page."""
+    return [(scope.value, f"{scope}: {gettext(SCOPE_HELP[scope])}") for scope in Scope]
+
+
 class KeyForm(UnchangedRowForm):
     """The editable fields of a key."""
 
     scopes = forms.MultipleChoiceField(
-        choices=[(scope.value, f"{scope}: {SCOPE_HELP[scope]}") for scope in Scope],
+        choices=list_scopes,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=gettext_lazy("Select only the scopes that the key needs. A change takes effect within a second."),
     )
@@ -184,9 +190,9 @@ class UsageAlertAdmin(ModelAdmin):
         return False
 
     @admin.display(description=gettext_lazy("Baseline"), ordering="baseline")
-    def baseline_count(self, alert: UsageAlert) -> int:
+    def baseline_count(self, alert: UsageAlert) -> ShownNumber:
         """Return the baseline without decimals."""
-        return round(alert.baseline)
+        return shown(round(alert.baseline))
 
     def has_review_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may run the action. The pages themselves are read-only."""
@@ -196,5 +202,5 @@ class UsageAlertAdmin(ModelAdmin):
     def mark_reviewed(self, request: HttpRequest, alerts: QuerySet[UsageAlert]) -> None:
         """Mark the selected alerts as reviewed."""
         count = alerts.update(is_reviewed=True)
-        text = ngettext("{n} alert marked as reviewed.", "{n} alerts marked as reviewed.", count).format(n=count)
-        self.message_user(request, text, messages.SUCCESS)
+        text = ngettext("{n} alert marked as reviewed.", "{n} alerts marked as reviewed.", count)
+        self.message_user(request, with_count(text, count), messages.SUCCESS)

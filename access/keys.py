@@ -18,6 +18,7 @@ from time import monotonic
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 
 from access.errors import BadCredentialError, BadRequestError, UnknownKeyError
 from access.models import ApiKey
@@ -152,7 +153,7 @@ def create(
         created_by=created_by,  # type: ignore[misc]
     )
     if expires_at is not None and expires_at <= now:
-        raise BadRequestError("expires_at", "A key cannot expire in the past. Give a later time.")
+        raise BadRequestError("expires_at", gettext("A key cannot expire in the past. Give a later time."))
     try:
         key.full_clean()
     except ValidationError as error:
@@ -172,11 +173,10 @@ def rotate(*, prefix: str, old_secret_expires_at: datetime, now: datetime) -> tu
     """
     key = lock_key(prefix)
     if key.revoked_at is not None:
-        raise BadRequestError("prefix", f"Key {prefix} is revoked. Create a new key.")
+        raise BadRequestError("prefix", gettext("Key {prefix} is revoked. Create a new key.").format(prefix=prefix))
     if old_secret_expires_at > now + MAX_OVERLAP:
-        raise BadRequestError(
-            "old_secret_expires_at", f"The old secret may stay valid for at most {MAX_OVERLAP.days} days."
-        )
+        text = gettext("The old secret may stay valid for at most {n} days.").format(n=MAX_OVERLAP.days)
+        raise BadRequestError("old_secret_expires_at", text)
     secret = new_secret(prefix)
     key.old_secret_hash, key.old_secret_expires_at = bytes(key.secret_hash), old_secret_expires_at
     key.secret_hash, key.rotated_at = hash_secret(secret), now

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models
+from django.utils.translation import gettext
 
 from access.scopes import Scope
 
@@ -16,7 +17,7 @@ def check_scopes(value: object) -> None:
     """Raise `ValidationError` unless *value* is a non-empty list of scopes."""
     known = {scope.value for scope in Scope}
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item in known for item in value):
-        raise ValidationError(f"Give one or more of {', '.join(sorted(known))}.")
+        raise ValidationError(gettext("Give one or more of {names}.").format(names=", ".join(sorted(known))))
 
 
 class ApiKey(models.Model):

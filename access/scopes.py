@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+from values.translation import translatable
+
 
 class Scope(StrEnum):
     """A permission of a key or token."""
@@ -28,22 +30,28 @@ class Scope(StrEnum):
 
 
 SCOPE_HELP: Mapping[Scope, str] = {
-    Scope.FEEDS_READ: "Read feeds, similar posts, search results and explanations.",
-    Scope.INTERACTIONS_WRITE: "Record interactions and seen posts of members.",
-    Scope.PROFILE_READ: "Read a member's preferences, interactions and profile file.",
-    Scope.PROFILE_WRITE: "Change a member's preferences and relationships, import profile files, reset interests.",
-    Scope.MEMBERS_READ: "List and read members.",
-    Scope.MEMBERS_WRITE: "Create, update and erase members.",
-    Scope.POSTS_READ: "Read posts with all their fields, whatever their visibility.",
-    Scope.POSTS_WRITE: "Create, update and remove posts, and store their vectors.",
-    Scope.JOBS_READ: "Read jobs and their results. An export contains all stored data of a member.",
-    Scope.JOBS_WRITE: "Submit, cancel and retry jobs. Some jobs erase or export members.",
-    Scope.FLAGS_READ: "Read and evaluate flags.",
-    Scope.FLAGS_WRITE: "Change flags.",
-    Scope.POLICIES_READ: "Read ranking policies. With feeds:read, preview feeds that they would rank.",
-    Scope.POLICIES_WRITE: "Change ranking policies.",
-    Scope.METRICS_READ: "Read the results of experiments, the effects of negative feedback and the product report.",
-    Scope.TOKENS_MINT: "Mint short-lived tokens for members, with any of the scopes that a member token may have.",
+    Scope.FEEDS_READ: translatable("Read feeds, similar posts, search results and explanations."),
+    Scope.INTERACTIONS_WRITE: translatable("Record interactions and seen posts of members."),
+    Scope.PROFILE_READ: translatable("Read a member's preferences, interactions and profile file."),
+    Scope.PROFILE_WRITE: translatable(
+        "Change a member's preferences and relationships, import profile files, reset interests."
+    ),
+    Scope.MEMBERS_READ: translatable("List and read members."),
+    Scope.MEMBERS_WRITE: translatable("Create, update and erase members."),
+    Scope.POSTS_READ: translatable("Read posts with all their fields, whatever their visibility."),
+    Scope.POSTS_WRITE: translatable("Create, update and remove posts, and store their vectors."),
+    Scope.JOBS_READ: translatable("Read jobs and their results. An export contains all stored data of a member."),
+    Scope.JOBS_WRITE: translatable("Submit, cancel and retry jobs. Some jobs erase or export members."),
+    Scope.FLAGS_READ: translatable("Read and evaluate flags."),
+    Scope.FLAGS_WRITE: translatable("Change flags."),
+    Scope.POLICIES_READ: translatable("Read ranking policies. With feeds:read, preview feeds that they would rank."),
+    Scope.POLICIES_WRITE: translatable("Change ranking policies."),
+    Scope.METRICS_READ: translatable(
+        "Read the results of experiments, the effects of negative feedback and the product report."
+    ),
+    Scope.TOKENS_MINT: translatable(
+        "Mint short-lived tokens for members, with any of the scopes that a member token may have."
+    ),
 }
 
 MEMBER_SCOPES = frozenset(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from django.utils.translation import gettext
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -37,7 +38,7 @@ class TypedField(serializers.Field):  # type: ignore[type-arg]
         try:
             return read(self.value_type, data)
         except InvalidValueError as error:
-            raise serializers.ValidationError(str(error), code="invalid") from None
+            raise serializers.ValidationError(error.translate(gettext), code="invalid") from None
 
     def to_representation(self, value: Any) -> Any:
         """Return the value as it is: no response is made from these fields."""
@@ -68,8 +69,8 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
     def to_internal_value(self, data: Any) -> Any:
         """Return the validated fields. Raises `ValidationError`."""
         if isinstance(data, Mapping) and (name := find_unknown_name(data, self.fields)) is not None:
-            problem, advice = describe_unknown_name(name, self.fields)
-            raise serializers.ValidationError({name: f"{problem}. {advice}"}, code="unknown-field")
+            error = InvalidValueError(*describe_unknown_name(name, self.fields))
+            raise serializers.ValidationError({name: error.translate(gettext)}, code="unknown-field")
         if self._plain_fields and (values := self._read_valid(data)) is not None:
             return values
         if self.null_means_omitted and isinstance(data, Mapping):

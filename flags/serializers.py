@@ -61,7 +61,9 @@ class ValueField(serializers.JSONField):
     def to_internal_value(self, data: Any) -> Any:
         """Return the value. Raises `ValidationError` for one that no database can store."""
         if problem := find_storage_problem(data):
-            raise serializers.ValidationError(f"The value {problem}.", code="invalid")
+            raise serializers.ValidationError(
+                gettext("The value {problem}.").format(problem=gettext(problem)), code="invalid"
+            )
         return stored_form(super().to_internal_value(data))
 
 
@@ -73,7 +75,9 @@ class SettingsField(serializers.DictField):
     def to_internal_value(self, data: Any) -> Any:
         """Return the object. Raises `ValidationError` for a name that no database can store, too."""
         if problem := find_storage_problem(data):
-            raise serializers.ValidationError(f"The value {problem}.", code="invalid")
+            raise serializers.ValidationError(
+                gettext("The value {problem}.").format(problem=gettext(problem)), code="invalid"
+            )
         return super().to_internal_value(data)
 
 

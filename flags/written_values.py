@@ -12,7 +12,8 @@ import math
 
 from values.json_text import parse_json
 from values.numbers import JSON_NUMBER
-from values.problems import InvalidValueError, quote_value
+from values.problems import InvalidValueError, quote
+from values.translation import phrase
 
 BOOLEANS = ("true", "false")
 
@@ -43,9 +44,14 @@ def parse_written(text: str, *, is_text: bool = False) -> str | bool | int | flo
 
 def ambiguity(word: str, value: bool | int | float) -> InvalidValueError:
     """Return the error of a word that is a text to one reader, and *value* to another."""
-    kind, written = "boolean" if isinstance(value, bool) else "number", json.dumps(value).removesuffix(".0")
-    other = f"Write {written} for the {kind}, or write" if math.isfinite(value) else "Write"
-    return InvalidValueError(f"{quote_value(word)} has two meanings", f"{other} it in quotes for the text.")
+    written = json.dumps(value).removesuffix(".0")
+    if isinstance(value, bool):
+        advice = phrase("Write {word} for the boolean, or write it in quotes for the text.", word=written)
+    elif math.isfinite(value):
+        advice = phrase("Write {word} for the number, or write it in quotes for the text.", word=written)
+    else:
+        advice = phrase("Write it in quotes for the text.")
+    return InvalidValueError(phrase("{value} has two meanings", value=quote(word)), advice)
 
 
 def write_value(value: object, *, is_text: bool = False) -> str:

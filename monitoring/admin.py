@@ -17,6 +17,7 @@ from monitoring import gauges
 from monitoring.admin_columns import byte_size, rounded
 from monitoring.clock import now
 from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
+from monitoring.number_texts import with_count
 from monitoring.row_forms import UnchangedRowAdmin
 
 
@@ -36,6 +37,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
 
+THRESHOLD = rounded("threshold", 6)
 SECONDS, SIZE = rounded("seconds", 3), byte_size("bytes", gettext_lazy("size"))
 
 
@@ -58,7 +60,7 @@ class MaintenanceTaskAdmin(ReadOnlyAdmin):
 
 @admin.register(AlertRule)
 class AlertRuleAdmin(UnchangedRowAdmin):
-    list_display = ("name", "metric", "labels", "comparison", "threshold", "for_seconds", "severity", "is_enabled")
+    list_display = ("name", "metric", "labels", "comparison", THRESHOLD, "for_seconds", "severity", "is_enabled")
     list_filter = ("severity", "is_enabled")
     search_fields = ("name", "metric")
     warn_unsaved_form = True
@@ -124,8 +126,8 @@ class AlertAdmin(UnchangedRowAdmin):
     def acknowledge(self, request: HttpRequest, alerts: QuerySet[Alert]) -> None:
         """Mark these alerts as acknowledged by the current user."""
         count = self.acknowledge_all(alerts, request)
-        text = ngettext("{n} alert acknowledged.", "{n} alerts acknowledged.", count).format(n=count)
-        self.message_user(request, text, messages.SUCCESS)
+        text = ngettext("{n} alert acknowledged.", "{n} alerts acknowledged.", count)
+        self.message_user(request, with_count(text, count), messages.SUCCESS)
 
     def acknowledge_all(self, alerts: QuerySet[Alert], request: HttpRequest) -> int:
         """Acknowledge those of *alerts* that are not acknowledged yet. Return their number."""

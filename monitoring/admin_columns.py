@@ -1,4 +1,4 @@
-"""Columns of the admin's lists that format a number of the row: rounded, as a percentage, or in bytes."""
+"""Columns of the admin's lists that format a number of the row: rounded, as a percentage, in bytes, or as an id."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, cast
 from django.contrib import admin
 from django.db.models import Model
 from django.template.defaultfilters import filesizeformat
-from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
+
+from monitoring.number_texts import shown, significant
 
 Column = Callable[[Any], Any]
 Text = str | Promise
@@ -25,16 +26,6 @@ class StateLabel(NamedTuple):
 
     def __str__(self) -> str:
         return self.text
-
-
-def grouped(count: int) -> str:
-    """Return a count with the thousands separators of the page's language."""
-    return number_format(count, force_grouping=True)
-
-
-def with_count(text: str, count: int) -> str:
-    """Return a text with the count in place of `{n}`."""
-    return text.format(n=grouped(count))
 
 
 def number_column(name: str, show: Callable[[Any], object], description: Text = "") -> Column:
@@ -53,19 +44,24 @@ def number_column(name: str, show: Callable[[Any], object], description: Text = 
 
 def rounded(name: str, digits: int = 1, description: Text = "") -> Column:
     """Return a column with the number rounded to *digits* decimals."""
-    return number_column(name, lambda value: round(value, digits), description)
+    return number_column(name, lambda value: shown(round(value, digits)), description)
 
 
 def percentage(name: str, description: Text = "") -> Column:
     """Return a column for a number that is stored in percent, such as 12.5."""
-    return number_column(name, lambda value: f"{value:g} %", description)
+    return number_column(name, lambda value: f"{significant(value, 6)} %", description)
 
 
 def fraction(name: str, description: Text = "") -> Column:
     """Return a column for a number that is stored as a fraction, such as 0.125, which it shows in percent."""
-    return number_column(name, lambda value: f"{100 * value:.3g} %", description)
+    return number_column(name, lambda value: f"{significant(100 * value, 3)} %", description)
 
 
 def byte_size(name: str, description: Text = "") -> Column:
     """Return a column for a number of bytes, in its largest unit."""
     return number_column(name, filesizeformat, description)
+
+
+def identifier(name: str, description: Text) -> Column:
+    """Return a column for a number that identifies something, such as a primary key: without separators."""
+    return number_column(name, str, description)

@@ -20,7 +20,7 @@ from django.db import DatabaseError, connection
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.text import capfirst
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
 from unfold.admin import ModelAdmin
 
 from monitoring.transactions import is_write_conflict, write_transaction
@@ -36,7 +36,7 @@ WRITE_CONFLICT = gettext_lazy("Others changed the same data at the same moment. 
 def check_storable(value: object) -> None:
     """Raise `ValidationError` for a JSON value that no database can store."""
     if problem := find_storage_problem(value):
-        raise ValidationError(f"The value {problem}.", code="invalid")
+        raise ValidationError(gettext("The value {problem}.").format(problem=gettext(problem)), code="invalid")
 
 
 class NamedFieldsForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time

@@ -16,16 +16,15 @@ from django.contrib import admin
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.timesince import timesince
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from access.models import ApiKey, UsageAlert
 from flags.models import Experiment, PendingChange, RolloutPlan
-from monitoring.admin_columns import with_count
 from monitoring.clock import now
 from monitoring.models import Alert
+from monitoring.number_texts import decimals, grouped, with_count
 from monitoring.views import may_read_metrics
 from recommendations.models import (
     EmbeddingFailure,
@@ -148,7 +147,7 @@ def newest_evaluation(at: datetime) -> Iterable[StateLine]:
     """Yield the newest quality score."""
     newest = Evaluation.objects.filter(quality_score__isnull=False).values_list("quality_score", "created_at").first()
     if newest:
-        score, measured_at = number_format(f"{newest[0]:.2f}"), newest[1]
+        score, measured_at = decimals(newest[0] or 0.0, 2), newest[1]
         text = gettext("Quality score {score}, measured {age}").format(score=score, age=age(measured_at, at))
         yield StateLine(text, list_link(Evaluation._meta.label))
 
@@ -165,7 +164,7 @@ def unfinished_jobs(at: datetime) -> Iterable[StateLine]:
     counts = Job.objects.filter(
         Q(state__in=(Job.State.QUEUED, Job.State.RUNNING)) | Q(state=Job.State.FAILED, created_at__gte=at - RECENT)
     ).aggregate(**{state: Count("pk", filter=Q(state=state)) for state in ("queued", "running", "failed")})
-    numbers = {state: number_format(count, force_grouping=True) for state, count in counts.items()}
+    numbers = {state: grouped(count) for state, count in counts.items()}
     yield StateLine(gettext("{queued} waiting, {running} running").format(**numbers), link)
     if counts["failed"]:
         text = gettext("{failed} failed in the last day").format(**numbers)

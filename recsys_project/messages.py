@@ -40,6 +40,7 @@ PYTHON_KEYWORDS: Mapping[str, Any] = {
     "gettext": None,
     "gettext_lazy": None,
     "translatable": None,
+    "phrase": None,
     "ngettext": (1, 2),
     "ngettext_lazy": (1, 2),
     "pgettext": ((1, "c"), 2),

@@ -10,7 +10,8 @@ import langcodes
 from langcodes.tag_parser import LanguageTagError
 
 from values.limits import MAX_LANGUAGE
-from values.problems import InvalidValueError, quote_value
+from values.problems import InvalidValueError, quote
+from values.translation import phrase
 
 NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis"})
 """Tags that name no language. A post without a language is stored without one."""
@@ -33,8 +34,8 @@ def parse_language(value: object) -> str:
         if tag in NO_LANGUAGE or tag.startswith("x-") or len(tag) > MAX_LANGUAGE:
             raise ValueError(value)
     except (LanguageTagError, ValueError):
-        advice = "Write a BCP 47 tag such as en, pt-BR or zh-Hant."
-        raise InvalidValueError(f"{quote_value(value)} is not a language", advice) from None
+        advice = phrase("Write a BCP 47 tag such as en, pt-BR or zh-Hant.")
+        raise InvalidValueError(phrase("{value} is not a language", value=quote(value)), advice) from None
     return tag
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from values.problems import quote_value
+from values.problems import quote
+from values.translation import Phrase, phrase
 
 MAX_NAME = 60
 """A longer name is not compared: the comparison takes time by the product of the lengths."""
@@ -17,9 +18,13 @@ def find_unknown_name(names: Iterable[object], known: Iterable[str]) -> str | No
     return next((str(name) for name in names if name not in known_names), None)
 
 
-def describe_unknown_name(name: str, known: Iterable[str]) -> tuple[str, str]:
+def describe_unknown_name(name: str, known: Iterable[str]) -> tuple[Phrase, Phrase]:
     """Return the problem and the advice for an unknown name."""
     known_names = list(known)
     near = get_close_matches(name[:MAX_NAME].lower(), known_names, n=1, cutoff=0.6)
-    question = f"Did you mean {near[0]}? " if near else ""
-    return f"{quote_value(name)} is not known", f"{question}The names are {', '.join(known_names)}."
+    names = ", ".join(known_names)
+    if near:
+        advice = phrase("Did you mean {name}? The names are {names}.", name=near[0], names=names)
+    else:
+        advice = phrase("The names are {names}.", names=names)
+    return phrase("{value} is not known", value=quote(name)), advice

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from values.problems import InvalidValueError, quote_value
+from values.problems import InvalidValueError, quote
+from values.translation import phrase
 
 JSON_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 MAX_DIGITS = 400
@@ -28,11 +29,14 @@ def read_number(value: object) -> float | None:
 
 def parse_number(value: object, low: float, high: float) -> float:
     """Return a finite number from *low* to *high*."""
-    number, advice = read_number(value), f"Give a number from {low:g} to {high:g}."
+    number, advice = (
+        read_number(value),
+        phrase("Give a number from {low} to {high}.", low=format(low, "g"), high=format(high, "g")),
+    )
     if number is None:
-        raise InvalidValueError(f"{quote_value(value)} is not a number", advice)
+        raise InvalidValueError(phrase("{value} is not a number", value=quote(value)), advice)
     if not math.isfinite(number) or not low <= number <= high:
-        raise InvalidValueError(f"{quote_value(value)} cannot be used", advice)
+        raise InvalidValueError(phrase("{value} cannot be used", value=quote(value)), advice)
     return number
 
 
@@ -41,11 +45,11 @@ def parse_whole_number(value: object, low: int, high: int) -> int:
     # A float holds whole numbers to 2**53 only.
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     number: int | float | None = value if is_whole else read_number(value)  # type: ignore[assignment]
-    advice = f"Give a whole number from {low} to {high}."
+    advice = phrase("Give a whole number from {low} to {high}.", low=low, high=high)
     if number is None:
-        raise InvalidValueError(f"{quote_value(value)} is not a number", advice)
+        raise InvalidValueError(phrase("{value} is not a number", value=quote(value)), advice)
     if not low <= number <= high or number % 1:
-        raise InvalidValueError(f"{quote_value(value)} cannot be used", advice)
+        raise InvalidValueError(phrase("{value} cannot be used", value=quote(value)), advice)
     return int(number)
 
 
@@ -53,5 +57,7 @@ def parse_boolean(value: object) -> bool:
     """Return a boolean: true or false, also as a text, yes or no, 1 or 0."""
     word = str(value).strip().lower() if isinstance(value, str | int) else ""
     if word not in BOOLEAN_WORDS:
-        raise InvalidValueError(f"{quote_value(value)} is neither true nor false", "Write true or false.")
+        raise InvalidValueError(
+            phrase("{value} is neither true nor false", value=quote(value)), phrase("Write true or false.")
+        )
     return BOOLEAN_WORDS[word]

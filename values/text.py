@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from values.problems import InvalidValueError, quote_value
+from values.problems import InvalidValueError, quote
+from values.translation import Phrase, phrase, translatable
 
 MAX_TEXT = 2**20
 CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -33,11 +34,11 @@ def storage_problem(text: str) -> str:
     PostgreSQL has no NUL character, and UTF-8 has no half of a surrogate pair.
     """
     if "\0" in text:
-        return "contains a NUL character (\\u0000)"
+        return translatable("contains a NUL character (\\u0000)")
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "contains half of a surrogate pair"
+        return translatable("contains half of a surrogate pair")
     return ""
 
 
@@ -53,41 +54,49 @@ def find_storage_problem(value: object) -> str:
         return storage_problem(value)
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
-            return "contains a name that is not a text"
+            return translatable("contains a name that is not a text")
         return next(filter(None, map(find_storage_problem, [*value, *value.values()])), "")
     if isinstance(value, list):
         return next(filter(None, map(find_storage_problem, value)), "")
     if isinstance(value, int | float):
-        return "" if -(2**63) <= value < 2**63 else "contains a number beyond the whole numbers of 64 bits"
-    return "" if value is None else "contains a value that JSON does not have"
+        is_storable = -(2**63) <= value < 2**63
+        return "" if is_storable else translatable("contains a number beyond the whole numbers of 64 bits")
+    return "" if value is None else translatable("contains a value that JSON does not have")
 
 
 def parse_text(value: object, max_length: int = MAX_TEXT) -> str:
     """Return a text of up to *max_length* characters, with line breaks, that a database can store."""
     if not isinstance(value, str):
-        raise InvalidValueError(f"{quote_value(value)} is not a text", "Put the text in quotes.")
+        raise InvalidValueError(phrase("{value} is not a text", value=quote(value)), phrase("Put the text in quotes."))
     if len(value) > max_length:
-        raise InvalidValueError(f"has {len(value):,} characters", f"Shorten it to {max_length:,} characters.")
+        raise InvalidValueError(
+            phrase("has {n} characters", n=format(len(value), ",")),
+            phrase("Shorten it to {n} characters.", n=format(max_length, ",")),
+        )
     if problem := storage_problem(value):
-        raise InvalidValueError(problem, "Remove it. Write emoji as UTF-8 characters.")
+        raise InvalidValueError(Phrase(problem, {}), phrase("Remove it. Write emoji as UTF-8 characters."))
     return value
 
 
-def parse_label(value: object, what: str, max_length: int) -> str:
+def parse_label(value: object, refusal: str, max_length: int) -> str:
     """
     Return a text of one line: 1 to *max_length* characters, of which one at least is visible.
 
+    *refusal* is the translatable problem of another value, such as "{value} is not an id".
+
     Characters that join letters, such as the zero-width non-joiner of Persian and the joiner in emoji, are part of it.
     """
-    advice = f"Give 1 to {max_length} characters, without control characters."
+    advice = phrase("Give 1 to {n} characters, without control characters.", n=max_length)
     if not isinstance(value, str):
-        raise InvalidValueError(f"{quote_value(value)} is not {what}", advice)
+        raise InvalidValueError(Phrase(refusal, {"value": quote(value)}), advice)
     if len(value) > max_length:
-        raise InvalidValueError(f"{quote_value(value)} has {len(value):,} characters", advice)
+        raise InvalidValueError(
+            phrase("{value} has {n} characters", value=quote(value), n=format(len(value), ",")), advice
+        )
     if problem := storage_problem(value):
-        raise InvalidValueError(problem, advice)
+        raise InvalidValueError(Phrase(problem, {}), advice)
     if CONTROL_CHARACTERS.search(value) or not any(unicodedata.category(char) not in INVISIBLE for char in value):
-        raise InvalidValueError(f"{quote_value(value)} is not {what}", advice)
+        raise InvalidValueError(Phrase(refusal, {"value": quote(value)}), advice)
     return value
 
 

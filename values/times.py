@@ -6,13 +6,16 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from values.numbers import read_number
-from values.problems import InvalidValueError, quote_value
+from values.problems import InvalidValueError, quote
+from values.translation import phrase, translatable
 
 RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
-ADVICE = "Write RFC 3339 with an offset, such as 2026-05-31T18:30:00Z, or the seconds or milliseconds since 1970."
+ADVICE = translatable(
+    "Write RFC 3339 with an offset, such as 2026-05-31T18:30:00Z, or the seconds or milliseconds since 1970."
+)
 SECONDS = (100_000_000, 4_102_444_800)
 """
 The numbers that are seconds: 1973 to 2100. A smaller one is more likely a date without separators, such as 20260531,
@@ -64,4 +67,4 @@ def check_range(value: object, moment: datetime) -> datetime:
 
 def time_error(value: object) -> InvalidValueError:
     """Return the error of a value that is no time."""
-    return InvalidValueError(f"{quote_value(value)} is not a time", ADVICE)
+    return InvalidValueError(phrase("{value} is not a time", value=quote(value)), phrase(ADVICE))

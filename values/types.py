@@ -19,10 +19,11 @@ from values.json_text import parse_json
 from values.languages import parse_language
 from values.limits import MAX_ID, MAX_LANGUAGE, MAX_MODEL, MAX_SLUG, MAX_WORD
 from values.numbers import parse_boolean, parse_number, parse_whole_number
-from values.problems import InvalidValueError, quote_value
+from values.problems import InvalidValueError, quote
 from values.slugs import SLUG, parse_slug
 from values.text import MAX_TEXT, parse_label, parse_text
 from values.times import parse_time
+from values.translation import Phrase, phrase, translatable
 
 VECTOR_LENGTHS = (8, 4096)
 MAX_COORDINATE = 3.4028234663852886e38
@@ -61,13 +62,13 @@ def parse_id(value: object) -> str:
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MAX_ID:
         value = str(value)
-    text = parse_label(value, "an id", MAX_ID)
+    text = parse_label(value, translatable("{value} is not an id"), MAX_ID)
     if text.strip() != text:
-        raise InvalidValueError(f"{quote_value(text)} has spaces at its ends", "Remove them.")
+        raise InvalidValueError(phrase("{value} has spaces at its ends", value=quote(text)), phrase("Remove them."))
     first, *others = text.split("/")
     if not {"", ".", ".."}.isdisjoint([first, *others]) or not RESERVED_SEGMENTS.isdisjoint(others):
-        advice = "Use no / at its ends, no // and no name of a URL after a slash."
-        raise InvalidValueError(f"{quote_value(text)} cannot be part of a URL", advice)
+        advice = phrase("Use no / at its ends, no // and no name of a URL after a slash.")
+        raise InvalidValueError(phrase("{value} cannot be part of a URL", value=quote(text)), advice)
     return text
 
 
@@ -78,12 +79,12 @@ def parse_region(value: object) -> str:
 
 def parse_word(value: object) -> str:
     """Return a word or a tag: 1 to 128 characters, without the spaces at its ends."""
-    return parse_label(value, "a word", MAX_WORD).strip()
+    return parse_label(value, translatable("{value} is not a word"), MAX_WORD).strip()
 
 
 def parse_model(value: object) -> str:
     """Return the name of an embedding model, with its version."""
-    return parse_label(value, "a name of an embedding model", MAX_MODEL).strip()
+    return parse_label(value, translatable("{value} is not a name of an embedding model"), MAX_MODEL).strip()
 
 
 def parse_uuid(value: object) -> UUID:
@@ -91,33 +92,42 @@ def parse_uuid(value: object) -> UUID:
     try:
         return value if isinstance(value, UUID) else UUID(value.strip() if isinstance(value, str) else "")
     except ValueError:
-        raise InvalidValueError(f"{quote_value(value)} is not a UUID", "Give the request_id of the response.") from None
+        problem, advice = (
+            phrase("{value} is not a UUID", value=quote(value)),
+            phrase("Give the request_id of the response."),
+        )
+        raise InvalidValueError(problem, advice) from None
 
 
 def parse_choice(value: object, names: Mapping[str, Any]) -> Any:
     """Return the value of one of *names*. Letter case makes no difference."""
     name = value.strip().lower() if isinstance(value, str) else ""
     if name not in names:
-        raise InvalidValueError(f"{quote_value(value)} is not known", f"Write one of {', '.join(names)}.")
+        advice = phrase("Write one of {names}.", names=", ".join(names))
+        raise InvalidValueError(phrase("{value} is not known", value=quote(value)), advice)
     return names[name]
 
 
 def parse_media(value: object) -> list[dict[str, str]]:
     """Return the media of a post: a list of objects with kind, url and alt."""
-    advice = 'Write [{"kind": "image", "url": "https://…", "alt": "…"}].'
+    advice = phrase('Write [{"kind": "image", "url": "https://…", "alt": "…"}].')
     if not isinstance(value, list) or len(value) > MAX_MEDIA:
-        raise InvalidValueError(f"{quote_value(value)} is not a list of up to {MAX_MEDIA} media", advice)
+        raise InvalidValueError(
+            phrase("{value} is not a list of up to {n} media", value=quote(value), n=MAX_MEDIA), advice
+        )
     return [parse_medium(item, advice) for item in value]
 
 
-def parse_medium(item: object, advice: str) -> dict[str, str]:
+def parse_medium(item: object, advice: Phrase) -> dict[str, str]:
     """Return one medium. Null is the same as no such field."""
     item = without_nulls(item)
     if not isinstance(item, dict) or not set(item) <= {"kind", "url", "alt"} or not {"kind", "url"} <= set(item):
-        raise InvalidValueError(f"{quote_value(item)} is not a medium", advice)
+        raise InvalidValueError(phrase("{value} is not a medium", value=quote(item)), advice)
     if not MEDIUM_URL.match(str(item["url"])):
-        advice = "Give a URL that starts with https://, or a path of the service's own host such as /static/a.png."
-        raise InvalidValueError(f"{quote_value(item['url'])} is not a URL", advice)
+        advice = phrase(
+            "Give a URL that starts with https://, or a path of the service's own host such as /static/a.png."
+        )
+        raise InvalidValueError(phrase("{value} is not a URL", value=quote(item["url"])), advice)
     return {"kind": parse_slug(item["kind"]), "url": parse_text(item["url"]), "alt": parse_text(item.get("alt", ""))}
 
 
@@ -129,25 +139,26 @@ def parse_vector(value: object) -> list[float]:
         or not low <= len(value) <= high
         or not all(type(number) in (int, float) and abs(number) <= MAX_COORDINATE for number in value)
     ):
-        raise InvalidValueError(
-            f"{quote_value(value)} is not a vector", f"Give {low} to {high} finite numbers of up to 3.4e38."
-        )
+        advice = phrase("Give {low} to {high} finite numbers of up to 3.4e38.", low=low, high=high)
+        raise InvalidValueError(phrase("{value} is not a vector", value=quote(value)), advice)
     return [float(number) for number in value]
 
 
 def check_list(value: object, max_length: int) -> object:
     """Return a list of at most *max_length* items. The items of a longer list are not read."""
     if not isinstance(value, list) or len(value) > max_length:
-        advice = 'Write ["a", "b"] in JSON and a|b in a cell.'
-        raise InvalidValueError(f"{quote_value(value)} is not a list of up to {max_length}", advice)
+        advice = phrase('Write ["a", "b"] in JSON and a|b in a cell.')
+        raise InvalidValueError(phrase("{value} is not a list of up to {n}", value=quote(value), n=max_length), advice)
     return value
 
 
 def check_object(value: object, max_length: int) -> object:
     """Return an object of at most *max_length* fields, without those that are null. A larger one is not read."""
     if not isinstance(value, dict) or len(value) > max_length:
-        advice = 'Write {"violence": 0.4} in JSON and violence:0.4|nudity:0.9 in a cell.'
-        raise InvalidValueError(f"{quote_value(value)} is not an object of up to {max_length} scores", advice)
+        advice = phrase('Write {"violence": 0.4} in JSON and violence:0.4|nudity:0.9 in a cell.')
+        raise InvalidValueError(
+            phrase("{value} is not an object of up to {n} scores", value=quote(value), n=max_length), advice
+        )
     return without_nulls(value)
 
 
@@ -214,7 +225,12 @@ Time = Annotated[datetime, *described(parse_time, type="string", format="date-ti
 Uuid = Annotated[UUID, *described(parse_uuid, type="string", format="uuid")]
 Boolean = Annotated[bool, *described(parse_boolean, type="boolean")]
 FieldName = Annotated[
-    str, *described(partial(parse_label, what="a name", max_length=MAX_SLUG), type="string", maxLength=MAX_SLUG)
+    str,
+    *described(
+        partial(parse_label, refusal=translatable("{value} is not a name"), max_length=MAX_SLUG),
+        type="string",
+        maxLength=MAX_SLUG,
+    ),
 ]
 ModelName = Annotated[str, *described(parse_model, type="string", minLength=1, maxLength=MAX_MODEL)]
 MeasuredValue = Annotated[

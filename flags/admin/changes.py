@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy
 from unfold.admin import ModelAdmin
@@ -79,9 +80,8 @@ class FlagChangeAdmin(ReadOnlyAdmin):
 
     @display(description=gettext_lazy("Guardrail checks"))
     def guardrail_checks(self, row: FlagChange) -> str:
-        lines = [
-            gettext("{guardrail}: {value} over {samples} samples, {verdict}").format(**check) for check in row.evidence
-        ]
+        text = gettext("{guardrail}: {value} over {samples} samples, {verdict}")
+        lines = [text.format(**{name: localize(value) for name, value in check.items()}) for check in row.evidence]
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
 
 
@@ -140,7 +140,7 @@ class PendingChangeAdmin(ReadOnlyAdmin):
     )
     def approve(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Approve and apply the change."""
-        return self.submit_decision(request, object_id, approve.approve, "Approved.")
+        return self.submit_decision(request, object_id, approve.approve, gettext("Approved."))
 
     @action(
         description=gettext_lazy("Reject"),
@@ -155,4 +155,4 @@ class PendingChangeAdmin(ReadOnlyAdmin):
     )
     def reject(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Reject the change."""
-        return self.submit_decision(request, object_id, approve.reject, "Rejected.")
+        return self.submit_decision(request, object_id, approve.reject, gettext("Rejected."))

@@ -44,8 +44,9 @@ from flags.models import (
     Metric,
 )
 from flags.services import experiments
-from monitoring.admin_columns import StateLabel, grouped, percentage
+from monitoring.admin_columns import StateLabel, percentage
 from monitoring.clock import now
+from monitoring.number_texts import grouped, percent, significant
 from monitoring.row_forms import NamedFieldsForm, UnchangedRowAdmin, UnchangedRowForm
 from values.json_text import StrictDecoder
 
@@ -216,11 +217,11 @@ class ExperimentAdmin(RecordedAdmin):
 
     @display(description=gettext_lazy("Traffic"))
     def traffic(self, experiment: Experiment) -> str:
-        return f"{experiment.traffic_percentage:g} %"
+        return f"{significant(experiment.traffic_percentage, 6)} %"
 
     @display(description=gettext_lazy("Variants"))
     def arms(self, experiment: Experiment) -> str:
-        return ", ".join(f"{row.key} {row.weight:g}" for row in experiment.variants.all())
+        return ", ".join(f"{row.key} {significant(row.weight, 6)}" for row in experiment.variants.all())
 
     @display(description=gettext_lazy("Units"))
     def units(self, experiment: Any) -> str:
@@ -423,7 +424,7 @@ def report_context(experiment_report: report.Report) -> dict[str, Any]:
         "health": findings.check_health(experiment_report),
         "power": findings.estimate_power(experiment_report),
         "guardrails": findings.check_guardrails(experiment_report.comparisons),
-        "minimum_effect": findings.percent(experiment_report.minimum_effect),
+        "minimum_effect": percent(experiment_report.minimum_effect),
         "state_label": gettext(experiment_report.state),
         "odds": grouped(round(1 / max(experiment_report.sample_ratio_p, 1e-9))),
         "column_titles": COLUMN_TITLES,
@@ -464,13 +465,13 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
         "is_guardrail": comparison.is_guardrail,
         "slice_label": comparison.slice_label.partition("=")[2],
         "variant": comparison.variant,
-        "control": findings.significant(numbers["control_mean"]),
-        "mean": findings.significant(numbers["mean"]),
+        "control": significant(numbers["control_mean"] or 0.0),
+        "mean": significant(numbers["mean"] or 0.0),
         "lift": lift("lift"),
         "interval": gettext("{low} to {high}").format(low=lift("lift_low"), high=lift("lift_high"))
         if numbers["lift"] is not None
         else "–",
-        "chance_better": findings.percent(numbers["chance_better"] or 0.0),
+        "chance_better": percent(numbers["chance_better"] or 0.0),
         "verdict": VERDICT_LABELS[comparison.verdict],
     }
 

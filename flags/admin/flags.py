@@ -45,6 +45,7 @@ from flags.services.stale_flags import stale_reason
 from flags.written_values import parse_written
 from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
+from monitoring.number_texts import grouped, significant, with_count
 from monitoring.row_forms import NamedFieldsForm
 from values.problems import InvalidValueError
 
@@ -191,7 +192,7 @@ def parse_attribute(name: str, text: str) -> object:
     try:
         values = [parse_written(part, is_text=is_text) for part in text.split(",")]
     except InvalidValueError as error:
-        raise forms.ValidationError(f"{name}: {error}") from error
+        raise forms.ValidationError(f"{name}: {error.translate(gettext)}") from error
     return values if len(values) > 1 else values[0]
 
 
@@ -256,12 +257,12 @@ class FlagAdmin(RecordedAdmin):
             '<meter class="traffic" aria-hidden="true" min="0" max="100" value="{}"></meter>'
             '<span class="whitespace-nowrap">{} %</span></div>',
             share,
-            f"{flag.rollout_percentage:g}",
+            significant(flag.rollout_percentage, 6),
         )
 
     @display(description=gettext_lazy("Rules"))
     def rule_count(self, flag: Any) -> str:
-        return str(flag.rule_total or "")
+        return grouped(flag.rule_total) if flag.rule_total else ""
 
     @display(description=gettext_lazy("Advice"))
     def advice(self, flag: Flag) -> str:
@@ -418,8 +419,8 @@ class FlagAdmin(RecordedAdmin):
                     form.add_error("text", line)
             if outcomes and not options["dry_run"]:
                 count = len(outcomes)
-                text = ngettext("Imported {n} document.", "Imported {n} documents.", count).format(n=count)
-                self.message_user(request, text)
+                text = ngettext("Imported {n} document.", "Imported {n} documents.", count)
+                self.message_user(request, with_count(text, count))
                 return HttpResponseRedirect(reverse("admin:flags_flag_changelist"))
         intro = gettext("Import flags, segments and plan templates from a YAML export.")
         context = self.page_context(request, None, gettext("Import YAML")) | {

@@ -30,6 +30,7 @@ from flags.models import ChangeSubject, Flag, Guardrail, RolloutPhase, RolloutPl
 from flags.services import rollouts
 from monitoring.admin_columns import StateLabel
 from monitoring.clock import now
+from monitoring.number_texts import grouped, significant
 from monitoring.row_forms import NamedFieldsForm
 
 STATE_COLORS = {
@@ -122,11 +123,11 @@ class RolloutPlanAdmin(RecordedAdmin):
     @display(description=gettext_lazy("Phase"))
     def progress(self, plan: RolloutPlan) -> str:
         phases = list(plan.phases.all()) if plan.pk else []
-        percentages = ", ".join(f"{row.percentage:g}" for row in phases)
+        percentages = ", ".join(significant(row.percentage, 6) for row in phases)
         if not plan.phase:
             return f"{percentages} %"
         text = gettext("{phase} of {count} ({percentages} %)")
-        return text.format(phase=plan.phase, count=len(phases), percentages=percentages)
+        return text.format(phase=grouped(plan.phase), count=grouped(len(phases)), percentages=percentages)
 
     def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Allow the steps to flag releasers."""

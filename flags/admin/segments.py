@@ -78,7 +78,7 @@ class ConditionForm(NamedFieldsForm):
         try:
             values = [parse_written(line, is_text=is_text) for line in split_lines(cleaned.get("values", ""))]
         except InvalidValueError as error:
-            self.add_error("values", str(error))
+            self.add_error("values", error.translate(gettext))
             return cleaned
         return cleaned | {"values": values}
 

@@ -8,12 +8,11 @@ from datetime import date, timedelta
 from enum import StrEnum
 from math import sqrt
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
 from flags.experiments.plots import MAX_SHOWN_LIFT, format_lift
 from flags.experiments.report import ComparisonRow, Report
-from monitoring.admin_columns import grouped, with_count
+from monitoring.number_texts import decimals, grouped, percent, with_count
 from values.translation import translatable
 
 LATE_LIMIT = 0.05
@@ -40,16 +39,6 @@ class Finding:
     name: str
     tone: Tone
     text: str
-
-
-def percent(share: float) -> str:
-    """Return a fraction as a percentage with at most one decimal, such as "4 %" or "0.5 %"."""
-    return number_format(f"{100 * share:.1f}".removesuffix(".0")) + " %"
-
-
-def significant(value: float | None) -> str:
-    """Return a number with four significant digits."""
-    return number_format(f"{value:.4g}")
 
 
 def summarize(report: Report) -> str:
@@ -120,7 +109,7 @@ def check_sample_ratio(report: Report) -> Finding:
         for variant, count in report.units.items()
     )
     tone = Tone.BAD if report.has_sample_ratio_mismatch else Tone.GOOD
-    return Finding(gettext("Sample ratio"), tone, f"{counts}. p {number_format(report.sample_ratio_p, 3)}.")
+    return Finding(gettext("Sample ratio"), tone, f"{counts}. p {decimals(report.sample_ratio_p, 3)}.")
 
 
 def check_exposure(report: Report) -> Finding:

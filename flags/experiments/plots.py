@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.utils.formats import number_format
-
 from flags.experiments.report import ComparisonRow, LiftPoint
+from monitoring.number_texts import decimals, grouped
 
 WIDTH = 640
 FOREST_WIDTH, MARGIN_LEFT, MARGIN_RIGHT, ROW_HEIGHT = 800, 350, 70, 30
@@ -69,8 +68,8 @@ def build_forest_plot(comparisons: Sequence[ComparisonRow]) -> ForestPlot | None
 def format_lift(lift: float) -> str:
     """Return a lift as a signed percentage. Beyond `MAX_SHOWN_LIFT` the control's mean is too small to relate to."""
     if abs(lift) > MAX_SHOWN_LIFT:
-        return f"{'>' if lift > 0 else '<'} {'+' if lift > 0 else '-'}{MAX_SHOWN_LIFT:.0%}"
-    return number_format(f"{100 * lift:+.1f}") + "%"
+        return f"{'>' if lift > 0 else '<'} {'+' if lift > 0 else '-'}{decimals(100 * MAX_SHOWN_LIFT, 0)}%"
+    return f"{'-' if lift < 0 else '+'}{decimals(100 * abs(lift), 1)}%"
 
 
 def lift_interval(comparison: ComparisonRow) -> tuple[float, float, float] | None:
@@ -154,5 +153,5 @@ def build_units_plot(daily_units: dict[str, dict[str, int]]) -> CurvePlot | None
         )
         for number, (variant, line) in enumerate(totals.items())
     ]
-    ticks = [(float(MARGIN_TOP), number_format(top, force_grouping=True)), (float(HEIGHT - MARGIN_BOTTOM), "0")]
+    ticks = [(float(MARGIN_TOP), grouped(top)), (float(HEIGHT - MARGIN_BOTTOM), "0")]
     return CurvePlot(curves, None, ticks, days[0], days[-1])

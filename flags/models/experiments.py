@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 from flags.models.append_only import AppendOnlyModel
 from flags.models.flags import PERCENTAGE_VALIDATORS, Flag
 from flags.models.guarded import GuardedModel
+from monitoring.number_texts import significant
 
 
 class ExclusionGroup(models.Model):
@@ -38,7 +39,7 @@ class Holdout(models.Model):
         ordering = ["key"]
 
     def __str__(self) -> str:
-        return f"{self.key} ({self.percentage:g} %)"
+        return f"{self.key} ({significant(self.percentage, 6)} %)"
 
 
 class Metric(models.Model):

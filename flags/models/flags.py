@@ -5,6 +5,7 @@ from django.db import models
 
 from flags.models.guarded import GuardedModel
 from flags.models.segments import Segment
+from monitoring.number_texts import significant
 
 
 def default_true() -> bool:
@@ -111,7 +112,7 @@ class Rule(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.percentage:g} % of {self.segment or 'all members'}"
+        return f"{significant(self.percentage, 6)} % of {self.segment or 'all members'}"
 
 
 class Prerequisite(GuardedModel):

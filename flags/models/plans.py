@@ -5,6 +5,7 @@ from django.db import models
 
 from flags.models.flags import PERCENTAGE_VALIDATORS, Flag
 from flags.models.guarded import GuardedModel
+from monitoring.number_texts import significant
 
 
 class RolloutPlan(GuardedModel):
@@ -52,7 +53,7 @@ class RolloutPhase(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.percentage:g} %"
+        return f"{significant(self.percentage, 6)} %"
 
 
 class Guardrail(GuardedModel):
@@ -89,4 +90,4 @@ class Guardrail(GuardedModel):
 
     def __str__(self) -> str:
         variant = f" of {self.variant}" if self.variant else ""
-        return f"{self.gauge}{variant} {self.Bound(self.bound).label} {self.threshold:g}"
+        return f"{self.gauge}{variant} {self.Bound(self.bound).label} {significant(self.threshold)}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.utils import formats
 from django.utils.translation import gettext
 from growthbook.core import evalCondition, gbhash
 
@@ -18,6 +17,7 @@ from flags.experiments.rules import HASH_VERSION
 from flags.models import ChangeSubject, Flag
 from flags.services.errors import UnknownKeyError
 from flags.services.evaluate import evaluate_details
+from monitoring.number_texts import significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def rule_names(flag: Flag) -> dict[str, str]:
         f"rule:{n}": gettext("rule {number}: {rule}").format(number=n, rule=row)
         for n, row in enumerate(flag.rules.select_related("segment"), 1)
     }
-    share = format_number(flag.rollout_percentage)
+    share = significant(flag.rollout_percentage)
     return rules | {"rollout": gettext("rollout: {share} % of the remaining units").format(share=share)}
 
 
@@ -133,14 +133,9 @@ def explain_miss(engine_rules: list[dict[str, Any]], unit_id: str, attributes: M
     ranges = [rule["range"] for rule in engine_rules if "range" in rule]
     if ranges and bucket is not None:
         limits = ", ".join(
-            gettext("{low} to {high} %").format(low=format_number(100 * low), high=format_number(100 * high))
+            gettext("{low} to {high} %").format(low=significant(100 * low), high=significant(100 * high))
             for low, high in ranges
         )
         text = gettext("The unit's bucket is {bucket} %, outside of {limits}.")
-        return text.format(bucket=format_number(100 * bucket), limits=limits)
+        return text.format(bucket=significant(100 * bucket), limits=limits)
     return gettext("The rule does not apply to this unit.")
-
-
-def format_number(value: float) -> str:
-    """Return a number with four significant digits, as the language of the page writes it."""
-    return formats.number_format(f"{value:.4g}")

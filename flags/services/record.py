@@ -104,7 +104,7 @@ def check_reason(why: str) -> None:
 def check_key(key: str) -> None:
     """Raise `InvalidChangeError` for a key that no query of a database can contain. The document checks its letters."""
     if problem := storage_problem(key):
-        raise InvalidChangeError({"key": [f"The key {problem}."]})
+        raise InvalidChangeError({"key": [gettext("The key {problem}.").format(problem=gettext(problem))]})
 
 
 def find_flag(key: str) -> Flag:

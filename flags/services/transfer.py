@@ -43,7 +43,7 @@ class PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("Aliases are not supported. Repeat the value.")
+            raise yaml.YAMLError(gettext("Aliases are not supported. Repeat the value."))
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
@@ -52,7 +52,8 @@ class PlainLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
         if repeated is not None:
-            raise yaml.YAMLError(f"The key {repeated!r} is given twice, again in line {node.start_mark.line + 1}.")
+            text = gettext("The key {key} is given twice, again in line {line}.")
+            raise yaml.YAMLError(text.format(key=repr(repeated), line=node.start_mark.line + 1))
         return super().construct_mapping(node, deep)
 
     def construct_scalar_value(self, node: yaml.ScalarNode) -> bool | int | float:
@@ -60,10 +61,14 @@ class PlainLoader(yaml.SafeLoader):
         try:
             value = YAML_READERS[node.tag](self, node)
         except (ArithmeticError, LookupError, ValueError) as error:  # !!int x, or a number of 5,000 digits
-            text = quote_value(node.value)
-            raise yaml.YAMLError(f"Line {node.start_mark.line + 1}: {text} cannot be read as {node.tag}.") from error
+            text = gettext("Line {line}: {value} cannot be read as {type}.")
+            text = text.format(line=node.start_mark.line + 1, value=quote_value(node.value), type=node.tag)
+            raise yaml.YAMLError(text) from error
         if (node.value.lower() if isinstance(value, bool) else node.value) != json.dumps(value):
-            raise yaml.YAMLError(f"Line {node.start_mark.line + 1}: {ambiguity(node.value, value)}")
+            problem = ambiguity(node.value, value).translate(gettext)
+            raise yaml.YAMLError(
+                gettext("Line {line}: {problem}").format(line=node.start_mark.line + 1, problem=problem)
+            )
         return value
 
     def construct_time_text(self, node: yaml.ScalarNode) -> str:

@@ -9,6 +9,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
+
+from monitoring.number_texts import significant
 
 SEVERITIES = [("low", "low"), ("medium", "medium"), ("high", "high"), ("critical", "critical")]
 
@@ -53,9 +56,11 @@ class AlertRule(models.Model):
     def clean(self) -> None:
         """Reject a *clears_at* beyond the threshold, which would never be reached again."""
         if self.clears_at is not None and self.is_beyond(self.clears_at, self.threshold):
-            raise ValidationError(
-                {"clears_at": f"{self.clears_at:g} is {self.comparison} the threshold: the alert would never resolve."}
-            )
+            if self.comparison == self.Comparison.ABOVE:
+                text = gettext("{value} is above the threshold: the alert would never resolve.")
+            else:
+                text = gettext("{value} is below the threshold: the alert would never resolve.")
+            raise ValidationError({"clears_at": text.format(value=significant(self.clears_at))})
 
     def worst_value(self, values: Sequence[float]) -> float | None:
         """Return the largest value of a rule "above", the smallest of a rule "below"; None for no values."""

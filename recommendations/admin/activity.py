@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
-from monitoring.admin_columns import fraction, rounded
+from monitoring.admin_columns import fraction, identifier, rounded
+from monitoring.number_texts import ShownNumber, decimals, grouped, shown
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_link, html_table, unpack_floats
 from recommendations.contracts import origins_of
@@ -32,6 +33,7 @@ from recommendations.models import (
     Undo,
 )
 
+ID, POST_ID = identifier("id", gettext_lazy("id")), identifier("post_id", gettext_lazy("post"))
 DURATION = rounded("duration_ms", description=gettext_lazy("ms"))
 HOUR_FIGURES = (
     rounded("slate_count", 0, gettext_lazy("slates")),
@@ -74,7 +76,8 @@ class SeenPostAdmin(ReadOnlyAdmin):
 
 @admin.register(SeenReport)
 class SeenReportAdmin(ReadOnlyAdmin):
-    list_display = ("id", "post_id")
+    list_display = (ID, POST_ID)
+    fields = readonly_fields = list_display
 
 
 @admin.register(Undo)
@@ -135,7 +138,7 @@ class AuthorCrowdAdmin(ReadOnlyAdmin):
     def member_list(self, crowd: AuthorCrowd) -> SafeString:
         """Return a link to the list of the ring's members."""
         url = reverse("admin:recommendations_crowdnewcomer_changelist")
-        return html_link(f"{url}?author={crowd.author_id}&day={crowd.day}", crowd.newcomers)
+        return html_link(f"{url}?author={crowd.author_id}&day={crowd.day}", grouped(crowd.newcomers))
 
 
 @admin.register(CrowdNewcomer)
@@ -170,9 +173,9 @@ class ServedPageAdmin(ReadOnlyAdmin):
     readonly_fields = ("post_list",)
 
     @admin.display(description=gettext_lazy("post count"))
-    def post_count(self, page: ServedPage) -> int:
+    def post_count(self, page: ServedPage) -> ShownNumber:
         """Return the number of posts on the page."""
-        return len(bytes(page.post_ids)) // 8
+        return shown(len(bytes(page.post_ids)) // 8)
 
     @admin.display(description=gettext_lazy("posts, in order"))
     def post_list(self, page: ServedPage) -> str:
@@ -215,8 +218,8 @@ class FeedRequestAdmin(ReadOnlyAdmin):
             (
                 rank,
                 names.get(pk, gettext("(deleted: {id})").format(id=pk)),
-                f"{sum(row):.4f}",
-                *(f"{value:.4f}" for value in row),
+                decimals(sum(row), 4),
+                *(decimals(value, 4) for value in row),
                 ", ".join(origin.name.lower() for origin in origins_of(bits)),
             )
             for rank, (pk, row, bits) in enumerate(zip(ids, parts.tolist(), origins, strict=True), 1)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy
 
+from monitoring.admin_columns import identifier
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.models import ChangeLogEntry, ChangeLogMark, ChangeLogTruncation
+
+ID, POSITION = identifier("id", gettext_lazy("id")), identifier("position", gettext_lazy("position"))
 
 
 @admin.register(ChangeLogEntry)
 class ChangeLogEntryAdmin(ReadOnlyAdmin):
-    list_display = ("id", "kind", "row_id", "position")
+    list_display = (ID, "kind", identifier("row_id", gettext_lazy("row")), POSITION)
+    fields = readonly_fields = list_display
     list_filter = ("kind",)
     ordering = ("-id",)
     search_fields = ("=row_id",)
@@ -20,10 +24,12 @@ class ChangeLogEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(ChangeLogMark)
 class ChangeLogMarkAdmin(ReadOnlyAdmin):
-    list_display = ("position", "recorded_at")
+    list_display = (POSITION, "recorded_at")
+    fields = readonly_fields = list_display
     ordering = ("-recorded_at",)
 
 
 @admin.register(ChangeLogTruncation)
 class ChangeLogTruncationAdmin(ReadOnlyAdmin):
-    list_display = ("position",)
+    list_display = (POSITION,)
+    fields = readonly_fields = list_display

@@ -11,6 +11,8 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
+from monitoring.admin_columns import identifier
+from monitoring.number_texts import ShownNumber, decimals, shown
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.collaborative.nearest import unpack_nearest
@@ -31,14 +33,14 @@ class ReactionHistoryAdmin(ReadOnlyAdmin):
     readonly_fields = ("likes", "rejections", "newest")
 
     @admin.display(description=gettext_lazy("likes"))
-    def likes(self, history: ReactionHistory) -> int:
+    def likes(self, history: ReactionHistory) -> ShownNumber:
         """Return the number of likes."""
-        return len(read_reactions(history).liked_ids)
+        return shown(len(read_reactions(history).liked_ids))
 
     @admin.display(description=gettext_lazy("rejections"))
-    def rejections(self, history: ReactionHistory) -> int:
+    def rejections(self, history: ReactionHistory) -> ShownNumber:
         """Return the number of rejections."""
-        return len(read_reactions(history).rejected_ids)
+        return shown(len(read_reactions(history).rejected_ids))
 
     @admin.display(description=gettext_lazy("newest reactions"))
     def newest(self, history: ReactionHistory) -> SafeString:
@@ -50,7 +52,7 @@ class ReactionHistoryAdmin(ReadOnlyAdmin):
             (gettext("post"), gettext("reaction"), gettext("time")),
             (
                 (
-                    names.get(abs(signed), abs(signed)),
+                    names.get(abs(signed), str(abs(signed))),
                     gettext("like") if signed > 0 else gettext("rejection"),
                     format_time(time),
                 )
@@ -94,9 +96,9 @@ class CoLikesAdmin(ReadOnlyAdmin):
         return post_names([row.post_id]).get(row.post_id, str(row.post_id))
 
     @admin.display(description=gettext_lazy("posts liked with it"))
-    def pairs(self, row: CoLikes) -> int:
+    def pairs(self, row: CoLikes) -> ShownNumber:
         """Return the number of posts that were liked with the post."""
-        return len(bytes(row.target_ids)) // 8
+        return shown(len(bytes(row.target_ids)) // 8)
 
     @admin.display(description=gettext_lazy("nearest posts"))
     def nearest_posts(self, row: CoLikes) -> SafeString:
@@ -107,7 +109,12 @@ class CoLikesAdmin(ReadOnlyAdmin):
         return html_table(
             (gettext("post"), gettext("members"), gettext("together"), gettext("after")),
             (
-                (names.get(target, target), members, f"{together * WEIGHT_UNIT:.3f}", f"{after * WEIGHT_UNIT:.3f}")
+                (
+                    names.get(target, str(target)),
+                    members,
+                    decimals(together * WEIGHT_UNIT, 3),
+                    decimals(after * WEIGHT_UNIT, 3),
+                )
                 for target, members, together, after in entries.tolist()
             ),
         )
@@ -115,16 +122,15 @@ class CoLikesAdmin(ReadOnlyAdmin):
 
 @admin.register(HistoryChange)
 class HistoryChangeAdmin(ReadOnlyAdmin):
-    list_display = ("id", "before_count", "after_count")
-    fields = list_display
-    readonly_fields = ("before_count", "after_count")
+    list_display = (identifier("id", gettext_lazy("id")), "before_count", "after_count")
+    fields = readonly_fields = list_display
 
     @admin.display(description=gettext_lazy("reactions before"))
-    def before_count(self, change: HistoryChange) -> int:
+    def before_count(self, change: HistoryChange) -> ShownNumber:
         """Return the number of reactions before the change."""
-        return len(bytes(change.before)) // 8
+        return shown(len(bytes(change.before)) // 8)
 
     @admin.display(description=gettext_lazy("reactions after"))
-    def after_count(self, change: HistoryChange) -> int:
+    def after_count(self, change: HistoryChange) -> ShownNumber:
         """Return the number of reactions after the change."""
-        return len(bytes(change.after)) // 8
+        return shown(len(bytes(change.after)) // 8)

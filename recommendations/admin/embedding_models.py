@@ -7,8 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
-from monitoring.admin_columns import with_count
 from monitoring.clock import now
+from monitoring.number_texts import with_count
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import format_progress
 from recommendations.models import EmbeddingFailure, EmbeddingModel

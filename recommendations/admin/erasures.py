@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
+from monitoring.admin_columns import identifier
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.models import ErasureReceipt
@@ -22,8 +23,12 @@ class ErasureReceiptAdmin(ReadOnlyAdmin):
     list_filter = (("finished_at", admin.EmptyFieldListFilter),)
     search_fields = ("=id",)
     search_help_text = gettext_lazy("Id of the receipt, or the whole id of the member")
-    exclude = ("sealed_member_id", "counts")
-    readonly_fields = ("erased",)
+    exclude = ("sealed_member_id", "counts", "member_number", "active_model_id")
+    readonly_fields = (
+        identifier("member_number", gettext_lazy("member number")),
+        identifier("active_model_id", gettext_lazy("active model id")),
+        "erased",
+    )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ErasureReceipt], search_term: str

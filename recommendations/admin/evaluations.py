@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import rounded
+from monitoring.number_texts import decimals, significant
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.models import Evaluation
@@ -83,8 +84,9 @@ def format_interval(figure: dict[str, float | None] | None) -> str:
     """Return a figure with its limits, or a dash if it is unknown."""
     if figure is None or figure["value"] is None:
         return "–"
-    limits = "" if figure["low"] is None else f" [{figure['low']:.3f}, {figure['high']:.3f}]"
-    return f"{figure['value']:.3f}{limits}"
+    low, high = figure["low"], figure.get("high")
+    limits = "" if low is None or high is None else f" [{decimals(low, 3)}; {decimals(high, 3)}]"
+    return decimals(figure["value"], 3) + limits
 
 
 def draw_trend(points: Sequence[tuple[str, float]]) -> SafeString:
@@ -103,7 +105,7 @@ def draw_trend(points: Sequence[tuple[str, float]]) -> SafeString:
         place_score(TARGET_SCORE),
         place_score(TARGET_SCORE),
         place_score(TARGET_SCORE) + 4,
-        TARGET_SCORE,
+        significant(TARGET_SCORE),
         " ".join(f"{x},{y}" for x, y, _ in placed),
         format_html_join("", '<circle cx="{}" cy="{}" r="3"><title>{}</title></circle>', placed),
     )
@@ -113,7 +115,7 @@ def place_points(points: Sequence[tuple[str, float]]) -> Iterator[tuple[float, f
     """Yield the place of each point, and its text."""
     step = (WIDTH - LEFT - TOP) / max(len(points) - 1, 1)
     for position, (label, score) in enumerate(points):
-        yield round(LEFT + position * step, 1), place_score(score), f"{label}: {score:.2f}"
+        yield round(LEFT + position * step, 1), place_score(score), f"{label}: {decimals(score, 2)}"
 
 
 def place_score(score: float) -> float:

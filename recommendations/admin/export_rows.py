@@ -29,8 +29,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, override
 from unfold.admin import ModelAdmin
 
-from monitoring.admin_columns import with_count
 from monitoring.csv_lines import csv_line
+from monitoring.number_texts import ShownNumber, with_count
 from recommendations.services.members.personal_data import TABLES, Pii
 
 MAX_ROWS = 100_000
@@ -104,6 +104,8 @@ def read_cell(page: ModelAdmin, row: Model, name: Any) -> object:
         return ""
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, ShownNumber):
+        return value.number
     if isinstance(value, SafeString):
         return unescape(strip_tags(value)).strip()
     return value if isinstance(value, int | float) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext, gettext_lazy
 
+from monitoring.number_texts import decimals
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import summarize_vectors, unpack_floats
 from recommendations.models import InterestProfile
@@ -33,6 +34,6 @@ class InterestProfileAdmin(ReadOnlyAdmin):
 
 def summarize_interests(vectors: bytes | memoryview, mass: bytes | memoryview, dimension: int) -> str:
     """Return a one-line summary of vectors and their weights."""
-    weights = ", ".join(f"{weight:.2f}" for weight in unpack_floats(mass).tolist()) or gettext("none")
+    weights = "; ".join(decimals(weight, 2) for weight in unpack_floats(mass).tolist()) or gettext("none")
     text = gettext("{vectors}; weights {weights}")
     return text.format(vectors=summarize_vectors(vectors, dimension), weights=weights)

@@ -12,12 +12,15 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import TabularInline
 
-from monitoring.admin_columns import with_count
+from monitoring.admin_columns import identifier
 from monitoring.clock import now
+from monitoring.number_texts import with_count
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import format_progress
 from recommendations.models import ErasedPost, Job, JobChunk, JobFailure, JobFile
 from recommendations.services import work
+
+ITEM_ID = identifier("item_id", gettext_lazy("item"))
 
 
 class JobChunkInline(TabularInline):  # type: ignore[misc]
@@ -32,7 +35,7 @@ class JobChunkInline(TabularInline):  # type: ignore[misc]
 class JobFailureInline(TabularInline):  # type: ignore[misc]
     model = JobFailure
     verbose_name_plural = gettext_lazy("failed items")
-    fields = ("item_id", "problem", "failed_at")
+    fields = (ITEM_ID, "problem", "failed_at")
     readonly_fields = fields
     per_page = 20
     can_delete = False
@@ -94,7 +97,8 @@ class JobChunkAdmin(ReadOnlyAdmin):
 
 @admin.register(JobFailure)
 class JobFailureAdmin(ReadOnlyAdmin):
-    list_display = ("job", "item_id", "problem", "failed_at")
+    list_display = ("job", ITEM_ID, "problem", "failed_at")
+    fields = readonly_fields = list_display
     list_filter = ("job__kind",)
     list_select_related = ("job",)
     search_fields = ("=job__id",)
@@ -129,4 +133,5 @@ class JobFileAdmin(ReadOnlyAdmin):
 
 @admin.register(ErasedPost)
 class ErasedPostAdmin(ReadOnlyAdmin):
-    list_display = ("post_id", "erased_at")
+    list_display = (identifier("post_id", gettext_lazy("post")), "erased_at")
+    fields = readonly_fields = list_display

@@ -13,8 +13,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy, ngettext
 from unfold.admin import StackedInline
 
-from monitoring.admin_columns import with_count
+from monitoring.admin_columns import identifier
 from monitoring.clock import now
+from monitoring.number_texts import with_count
 from monitoring.row_forms import UnchangedRowForm
 from recommendations.admin.base import BaseAdmin, TrackedAdmin
 from recommendations.admin.typed_forms import MemberForm, PrivacySettingsForm
@@ -34,6 +35,8 @@ from recommendations.services.learning.store_relationships import (
 )
 from recommendations.stores.bulk import Column
 from recommendations.stores.row_locks import lock_members
+
+BIRTH_YEAR = identifier("birth_year", gettext_lazy("birth year"))
 
 
 class PrivacySettingsInline(StackedInline):  # type: ignore[misc]
@@ -59,6 +62,15 @@ class MemberAdmin(TrackedAdmin):
     def is_private_account(self, member: Member) -> bool:
         """Return whether the account is private. Without privacy settings it is."""
         return member.privacy.is_private if hasattr(member, "privacy") else True
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Member | None = None) -> tuple[Any, ...]:
+        return (*super().get_readonly_fields(request, obj), BIRTH_YEAR)
+
+    def get_fields(self, request: HttpRequest, obj: Member | None = None) -> list[Any]:
+        """Return the fields. Where none can be changed, the year of birth is written as a year."""
+        year = "birth_year" if self.has_change_permission(request, obj) else BIRTH_YEAR
+        names = [name for name in super().get_fields(request, obj) if name != BIRTH_YEAR]
+        return [year if name == "birth_year" else name for name in names]
 
     def lock_row(self, obj: Member) -> None:
         lock_members([obj.pk])

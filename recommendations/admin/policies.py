@@ -15,12 +15,12 @@ from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from access.scopes import STAFF_PERMISSIONS, Scope
 from monitoring.clock import now
+from monitoring.number_texts import significant
 from recommendations.admin.base import BaseAdmin
 from recommendations.admin.formatting import html_link, html_table
 from recommendations.admin.policy_form import SETTING_GROUPS, PolicyForm, initial_values, label_setting
@@ -89,7 +89,7 @@ class RankingPolicyAdmin(BaseAdmin):
         return html_table(
             (gettext("Setting"), gettext("Value"), gettext("What it does")),
             (
-                (label_setting(name), number_format(f"{values[name]:g}"), gettext(known[name].metadata["range"].help))
+                (label_setting(name), significant(values[name], 6), gettext(known[name].metadata["range"].help))
                 for names in SETTING_GROUPS.values()
                 for name in names
             ),

@@ -7,11 +7,11 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.utils.formats import number_format
 from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
+from monitoring.number_texts import significant
 from monitoring.row_forms import UnchangedRowForm
 from recommendations.contracts import InteractionKind, Policy, Range, name_setting
 from recommendations.models import RankingPolicy
@@ -87,7 +87,7 @@ def build_setting_field(setting: Field[float]) -> forms.Field:
 def describe_setting(allowed: Range, default: float) -> str:
     """Return the help text of a setting with its range and its default."""
     text = gettext("{help} From {low} to {high}; the default is {default}.")
-    low, high, usual = (number_format(f"{number:g}") for number in (allowed.low, allowed.high, default))
+    low, high, usual = (significant(number, 6) for number in (allowed.low, allowed.high, default))
     return text.format(help=gettext(allowed.help), low=low, high=high, default=usual)
 
 

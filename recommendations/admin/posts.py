@@ -10,8 +10,9 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
-from monitoring.admin_columns import rounded, with_count
+from monitoring.admin_columns import rounded
 from monitoring.clock import now
+from monitoring.number_texts import with_count
 from recommendations.admin.base import ReadOnlyAdmin, TrackedAdmin
 from recommendations.admin.formatting import summarize_vectors
 from recommendations.admin.typed_forms import PostForm

@@ -8,10 +8,13 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
+from django.utils.formats import localize
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
+from monitoring.admin_columns import identifier
 from monitoring.clock import now
+from monitoring.number_texts import decimals
 from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.models import TrainedModel, TrainedModelBlock
@@ -23,8 +26,8 @@ from recommendations.services.training import trained_models
 class TrainedModelAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "state", "like_count", "size", "quality", "by_likes", "created_at", "activated_at")
     list_filter = ("kind", "state")
-    exclude = ("metrics", "scales", "arrays", "size_bytes")
-    readonly_fields = ("size", "measured", "typical_scores")
+    exclude = ("metrics", "scales", "arrays", "size_bytes", "seed")
+    readonly_fields = (identifier("seed", gettext_lazy("seed")), "size", "measured", "typical_scores")
     actions = ("activate", "roll_back")
 
     def has_activate_permission(self, request: HttpRequest) -> bool:
@@ -89,10 +92,10 @@ class TrainedModelAdmin(ReadOnlyAdmin):
 def format_metric(value: object) -> str | None:
     """Return a fraction with four decimals, a list of values, or anything else as it is. None for None."""
     if isinstance(value, list):
-        return ", ".join(str(format_metric(item)) for item in value)
+        return "; ".join(str(format_metric(item)) for item in value)
     if isinstance(value, float):
-        return f"{value:,.4f}"
-    return None if value is None else str(value)
+        return decimals(value, 4)
+    return None if value is None else str(localize(value))
 
 
 @admin.register(TrainedModelBlock)

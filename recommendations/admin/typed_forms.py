@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext
+
 from monitoring.row_forms import UnchangedRowForm
 from values.problems import InvalidValueError
 from values.types import MAX_PREFERENCES, Id, Language, Media, Region, SafetyLabels, Slug, Word, list_of, read
@@ -24,7 +26,7 @@ class TypedForm(UnchangedRowForm):
             try:
                 cleaned[name] = read(value_type, cleaned[name])
             except InvalidValueError as error:
-                self.add_error(name, str(error))
+                self.add_error(name, error.translate(gettext))
         return cleaned
 
 

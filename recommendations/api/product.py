@@ -285,7 +285,7 @@ def format_value(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
     rounded = round(value, 2)
-    number = number_format(int(rounded) if rounded.is_integer() else rounded, force_grouping=True)
+    number = number_format(int(rounded) if rounded.is_integer() else rounded)
     return f"{number} {unit}" if unit else number
 
 

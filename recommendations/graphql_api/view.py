@@ -99,8 +99,8 @@ def parse_request(body: object) -> tuple[str, dict[str, Any], str | None]:
         if has_long_list(value):
             detail = f"{name} has a list of more than {MAX_JOB_ITEMS:,} items. No argument accepts it."
             raise Problem(detail, status=400, code="invalid-request", pointer=f"/{name}")
-    if problem := storage_problem(body["query"]):
-        raise Problem(f"query {problem}.", status=400, code="invalid-request", pointer="/query")
+    if unstorable := storage_problem(body["query"]):
+        raise Problem(f"query {unstorable}.", status=400, code="invalid-request", pointer="/query")
     return body["query"], body.get("variables") or {}, body.get("operationName")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext
 
+from monitoring.number_texts import grouped, significant
 from recommendations.contracts import FeedbackTarget, InteractionKind, Sender
 from recommendations.models.members import Member
 from recommendations.models.posts import Post
+from recommendations.models.related_names import related_name
 from values.limits import MAX_ID, MAX_SLUG
 
 
@@ -80,7 +83,12 @@ class Interaction(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.member_id} {self.kind} {self.post_id}"
+        return gettext("Interaction {id}: {kind} of post {post} by {member}").format(
+            id=self.pk,
+            kind=self.get_kind_display(),
+            post=related_name(self, "post"),
+            member=related_name(self, "member"),
+        )
 
 
 class Undo(models.Model):
@@ -98,7 +106,9 @@ class Undo(models.Model):
         constraints = [models.UniqueConstraint(fields=["event_id", "member", "sender"], name="one_undo_per_event_id")]
 
     def __str__(self) -> str:
-        return f"{self.event_id} undoes {self.undoes_event_id}"
+        return gettext("Undo {id} of event {event} by {member}").format(
+            id=self.pk, event=self.undoes_event_id, member=related_name(self, "member")
+        )
 
 
 class NegativeFeedback(models.Model):
@@ -130,7 +140,9 @@ class NegativeFeedback(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.member_id} wants less of {self.target} {self.target_key}"
+        return gettext("{member} wants less of {target} {key}").format(
+            member=related_name(self, "member"), target=self.get_target_display(), key=self.target_key
+        )
 
 
 class SeenPost(models.Model):
@@ -147,7 +159,9 @@ class SeenPost(models.Model):
         indexes = [models.Index(fields=["member", "-seen_at", "post"], name="seen_posts_newest_first")]
 
     def __str__(self) -> str:
-        return f"{self.member_id} saw {self.post_id}"
+        return gettext("{member} saw post {post}").format(
+            member=related_name(self, "member"), post=related_name(self, "post")
+        )
 
 
 class SeenReport(models.Model):
@@ -160,7 +174,7 @@ class SeenReport(models.Model):
     post_id = models.BigIntegerField(help_text="The database id of the post.")
 
     def __str__(self) -> str:
-        return f"report {self.pk}"
+        return gettext("Report {id} of post {post}").format(id=self.pk, post=f"#{self.post_id}")
 
 
 class PopularityStats(models.Model):
@@ -197,7 +211,7 @@ class PostStats(PopularityStats):
         verbose_name_plural = "post stats"
 
     def __str__(self) -> str:
-        return f"stats of {self.post_id}"
+        return gettext("Statistics of post {post}").format(post=related_name(self, "post"))
 
 
 class RegionStats(PopularityStats):
@@ -212,7 +226,9 @@ class RegionStats(PopularityStats):
         constraints = [models.UniqueConstraint(fields=["post", "region"], name="one_row_per_post_and_region")]
 
     def __str__(self) -> str:
-        return f"stats of {self.post_id} in {self.region}"
+        return gettext("Statistics of post {post} in {region}").format(
+            post=related_name(self, "post"), region=self.region
+        )
 
 
 class DampedEngagement(models.Model):
@@ -238,7 +254,12 @@ class DampedEngagement(models.Model):
         verbose_name_plural = "damped engagement"
 
     def __str__(self) -> str:
-        return f"{self.member_id} added {self.given:g} on {self.day}, of which {self.counted:g} counts"
+        return gettext("{member} gave {given} on {day}, of which {counted} counts").format(
+            member=related_name(self, "member"),
+            given=significant(self.given),
+            day=self.day,
+            counted=significant(self.counted),
+        )
 
     @property
     def reason(self) -> str:
@@ -268,7 +289,12 @@ class AuthorCrowd(models.Model):
         indexes = [models.Index(fields=["day"], name="crowds_by_day")]
 
     def __str__(self) -> str:
-        return f"{self.newcomers} newcomers and {self.others} others to {self.author_id} on {self.day}"
+        return gettext("{newcomers} newcomers and {others} others to {author} on {day}").format(
+            newcomers=grouped(self.newcomers),
+            others=grouped(self.others),
+            author=related_name(self, "author"),
+            day=self.day,
+        )
 
 
 class CrowdNewcomer(models.Model):
@@ -294,7 +320,9 @@ class CrowdNewcomer(models.Model):
         indexes = [models.Index(fields=["author", "day"], name="newcomers_by_author")]
 
     def __str__(self) -> str:
-        return f"{self.member_id} in the crowd of {self.author_id} on {self.day}"
+        return gettext("{member} in the crowd of {author} on {day}").format(
+            member=related_name(self, "member"), author=related_name(self, "author"), day=self.day
+        )
 
 
 class ServedPage(models.Model):
@@ -318,7 +346,9 @@ class ServedPage(models.Model):
         indexes = [models.Index(fields=["member", "-created_at"], name="served_pages_by_member")]
 
     def __str__(self) -> str:
-        return f"page of {self.request_id} at {self.offset}"
+        return gettext("Page from position {offset} of request {request} for {member}").format(
+            offset=grouped(self.offset), request=self.request_id, member=related_name(self, "member")
+        )
 
 
 class FeedRequest(models.Model):
@@ -357,7 +387,9 @@ class FeedRequest(models.Model):
         indexes = [models.Index(fields=["member", "-created_at"], name="feed_requests_by_member")]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return gettext("Request {id}: {feed} feed of {member}").format(
+            id=self.id, feed=self.feed, member=related_name(self, "member")
+        )
 
 
 class FeedInputs(models.Model):
@@ -375,4 +407,4 @@ class FeedInputs(models.Model):
         verbose_name_plural = "feed inputs"
 
     def __str__(self) -> str:
-        return f"inputs of {self.request_id}"
+        return gettext("Inputs of request {request}").format(request=self.request_id)

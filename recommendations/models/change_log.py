@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from django.db import models
+from django.utils.translation import gettext
 
 
 class ChangeKind(IntEnum):
@@ -39,7 +40,9 @@ class ChangeLogEntry(models.Model):
         verbose_name_plural = "change log entries"
 
     def __str__(self) -> str:
-        return f"{ChangeKind(self.kind).name} {self.row_id}"
+        return gettext("Change {id}: {kind} {row}").format(
+            id=self.pk, kind=self.get_kind_display(), row=f"#{self.row_id}"
+        )
 
 
 class ChangeLogMark(models.Model):
@@ -49,7 +52,9 @@ class ChangeLogMark(models.Model):
     recorded_at = models.DateTimeField()
 
     def __str__(self) -> str:
-        return f"{self.position} at {self.recorded_at}"
+        return gettext("Position {position} at {time}").format(
+            position=self.position, time=f"{self.recorded_at:%Y-%m-%d %H:%M:%S}"
+        )
 
 
 class ChangeLogTruncation(models.Model):
@@ -61,4 +66,4 @@ class ChangeLogTruncation(models.Model):
         constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="one_change_log_truncation")]
 
     def __str__(self) -> str:
-        return str(self.position)
+        return gettext("Deleted up to position {position}").format(position=self.position)

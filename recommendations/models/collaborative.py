@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext
 
 from recommendations.models.members import Member
+from recommendations.models.related_names import related_name
 
 
 class ReactionHistory(models.Model):
@@ -26,7 +28,7 @@ class ReactionHistory(models.Model):
         verbose_name_plural = "reaction histories"
 
     def __str__(self) -> str:
-        return f"reactions of {self.member_id}"
+        return gettext("Reactions of {member}").format(member=related_name(self, "member"))
 
 
 class HistoryChange(models.Model):
@@ -40,7 +42,7 @@ class HistoryChange(models.Model):
     after = models.BinaryField(default=b"", help_text="The reactions after the change. Empty: there are none.")
 
     def __str__(self) -> str:
-        return f"change {self.pk}"
+        return gettext("Change {id} of reactions").format(id=self.pk)
 
 
 class CoLikes(models.Model):
@@ -63,7 +65,7 @@ class CoLikes(models.Model):
         verbose_name_plural = "co-likes"
 
     def __str__(self) -> str:
-        return f"co-likes of {self.post_id}"
+        return gettext("Co-likes of post {post}").format(post=f"#{self.post_id}")
 
 
 class TrainedModel(models.Model):
@@ -140,4 +142,6 @@ class TrainedModelBlock(models.Model):
         constraints = [models.UniqueConstraint(fields=["model", "name", "position"], name="one_block_per_position")]
 
     def __str__(self) -> str:
-        return f"{self.name} {self.position} of {self.model_id}"
+        return gettext("{name} {position} of model {model}").format(
+            name=self.name, position=self.position, model=related_name(self, "model")
+        )

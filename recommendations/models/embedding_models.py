@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext
 
 from recommendations.models.posts import Post
+from recommendations.models.related_names import related_name
 
 
 class EmbeddingModel(models.Model):
@@ -83,4 +85,6 @@ class EmbeddingFailure(models.Model):
         indexes = [models.Index(fields=["space", "embedding_model", "retry_at"], name="embedding_failures_by_model")]
 
     def __str__(self) -> str:
-        return f"{self.space} of {self.post_id}: {self.error}"
+        return gettext("Post {post} in the space {space}: {error}").format(
+            post=related_name(self, "post"), space=self.space, error=self.error
+        )

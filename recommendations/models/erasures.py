@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
+from django.utils.translation import gettext
 
 
 class ErasureReceipt(models.Model):
@@ -57,4 +58,4 @@ class ErasureReceipt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"erasure {self.id}"
+        return gettext("Erasure {id}").format(id=self.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext
 
 
 class ImportCheckpoint(models.Model):
@@ -33,4 +34,4 @@ class ImportCheckpoint(models.Model):
         constraints = [models.UniqueConstraint(fields=["kind", "sha256"], name="one_checkpoint_per_file")]
 
     def __str__(self) -> str:
-        return f"import of {self.kind} {self.sha256[:12]}"
+        return gettext("Import of {kind} {hash}").format(kind=self.kind, hash=self.sha256[:12])

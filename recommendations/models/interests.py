@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext
 
 from recommendations.models.members import Member
+from recommendations.models.related_names import related_name
 
 
 class InterestProfile(models.Model):
@@ -35,4 +37,4 @@ class InterestProfile(models.Model):
     changed_at = models.DateTimeField()
 
     def __str__(self) -> str:
-        return f"interests of {self.member_id}"
+        return gettext("Interests of {member}").format(member=related_name(self, "member"))

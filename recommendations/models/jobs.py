@@ -5,8 +5,11 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
+from django.utils.translation import gettext
 
+from monitoring.number_texts import grouped
 from recommendations.models.members import Member
+from recommendations.models.related_names import related_name
 
 
 class Job(models.Model):
@@ -149,7 +152,7 @@ class JobChunk(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.job_id} #{self.number}"
+        return gettext("Chunk {number} of job {job}").format(number=grouped(self.number), job=related_name(self, "job"))
 
 
 class JobFailure(models.Model):
@@ -166,7 +169,7 @@ class JobFailure(models.Model):
         indexes = [models.Index(fields=["job", "id"], name="failures_of_job")]
 
     def __str__(self) -> str:
-        return f"{self.item_id} of {self.job_id}"
+        return gettext("Item {id} of job {job}").format(id=self.item_id, job=related_name(self, "job"))
 
 
 class JobFile(models.Model):
@@ -185,4 +188,6 @@ class JobFile(models.Model):
         constraints = [models.UniqueConstraint(fields=["job", "member"], name="one_file_per_member")]
 
     def __str__(self) -> str:
-        return f"{self.job_id} for {self.member_id}"
+        return gettext("File of job {job} for {member}").format(
+            job=related_name(self, "job"), member=related_name(self, "member")
+        )

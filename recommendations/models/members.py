@@ -7,6 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from recommendations.contracts import Sensitivity
+from recommendations.models.related_names import related_name
 from values.limits import MAX_ID, MAX_SLUG
 
 
@@ -95,7 +96,7 @@ class PrivacySettings(models.Model):
         verbose_name_plural = "privacy settings"
 
     def __str__(self) -> str:
-        return f"privacy of {self.member_id}"
+        return related_name(self, "member")
 
 
 class Relationship(models.Model):
@@ -128,4 +129,4 @@ class Relationship(models.Model):
         indexes = [models.Index(fields=["target", "kind", "source"], name="relationships_by_target")]
 
     def __str__(self) -> str:
-        return f"{self.source_id} {self.kind} {self.target_id}"
+        return f"{related_name(self, 'source')} {self.kind} {related_name(self, 'target')}"

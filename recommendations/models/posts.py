@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.core.validators import validate_slug
 from django.db import models
+from django.utils.translation import gettext
 
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.models.members import Member
+from recommendations.models.related_names import related_name
 from values.limits import MAX_ID, MAX_LANGUAGE, MAX_MODEL, MAX_SLUG
 
 
@@ -87,7 +89,9 @@ class PostEmbedding(models.Model):
         indexes = [models.Index(fields=["space", "embedding_model", "changed_at"], name="embeddings_by_change")]
 
     def __str__(self) -> str:
-        return f"{self.space} of {self.post_id}"
+        return gettext("Vector of post {post} in the space {space}").format(
+            post=related_name(self, "post"), space=self.space
+        )
 
 
 class ErasedPost(models.Model):
@@ -104,4 +108,4 @@ class ErasedPost(models.Model):
     )
 
     def __str__(self) -> str:
-        return str(self.post_id)
+        return gettext("Erased post {post}").format(post=f"#{self.post_id}")

@@ -8,6 +8,7 @@ Each entry point renders them in its own form: REST and GraphQL as a problem of 
 from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext
 from redis import RedisError
 
 
@@ -24,7 +25,9 @@ class UnknownMember(ServiceError):  # noqa: N818 -- the names read as sentences 
     code, status = "unknown-member", 404
 
     def __init__(self, member_id: str) -> None:
-        super().__init__(f"There is no member {member_id!r}. Import the member first, or check the id.")
+        super().__init__(
+            gettext("There is no member {id}. Import the member first, or check the id.").format(id=repr(member_id))
+        )
 
 
 class PostNotVisible(ServiceError):  # noqa: N818
@@ -131,7 +134,9 @@ class UnknownModel(ServiceError):  # noqa: N818
     code, status = "unknown-model", 404
 
     def __init__(self, model_id: object) -> None:
-        super().__init__(f"There is no trained model {model_id}. List them with `manage.py models`.")
+        super().__init__(
+            gettext("There is no trained model {id}. List them with `manage.py models`.").format(id=model_id)
+        )
 
 
 class ModelNotUsable(ServiceError):  # noqa: N818
@@ -182,7 +187,11 @@ class InactiveMember(ServiceError):  # noqa: N818
     code, status = "inactive-member", 409
 
     def __init__(self, member_id: str) -> None:
-        super().__init__(f"Member {member_id!r} is deactivated and gets no feed. Activate the member first.")
+        super().__init__(
+            gettext("Member {id} is deactivated and gets no feed. Activate the member first.").format(
+                id=repr(member_id)
+            )
+        )
 
 
 class InvalidRequest(ServiceError):  # noqa: N818

@@ -78,8 +78,8 @@ def test_an_unknown_name_is_answered_with_the_nearest_one():
     known = ("occurred_at", "event_id")
     assert find_unknown_name(["event_id", "occured_at"], known) == "occured_at"
     assert find_unknown_name(["event_id"], known) is None
-    assert describe_unknown_name("occured_at", known)[1].startswith("Did you mean occurred_at?")
-    assert describe_unknown_name("x" * 10_000, known)[1] == "The names are occurred_at, event_id."
+    assert str(describe_unknown_name("occured_at", known)[1]).startswith("Did you mean occurred_at?")
+    assert str(describe_unknown_name("x" * 10_000, known)[1]) == "The names are occurred_at, event_id."
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"\\ud800": 1, "\\ud800": 2}}]', "[NaN]", "[-Infinity]"])

@@ -179,7 +179,7 @@ def test_a_feed_request_page_decodes_the_slate(admin_client, rows):
 def test_an_evaluation_page_shows_figures_with_intervals_and_the_trend(admin_client, rows):
     evaluation = m.Evaluation.objects.get()
     page = admin_client.get(reverse("admin:recommendations_evaluation_change", args=[evaluation.pk])).content.decode()
-    for text in ("0.125 [0.100, 0.150]", "0.375", "-0.250 [-0.300, -0.200]", f"{evaluation.created_at:%Y-%m-%d}: 0.50"):
+    for text in ("0.125 [0.100; 0.150]", "0.375", "-0.250 [-0.300; -0.200]", f"{evaluation.created_at:%Y-%m-%d}: 0.50"):
         assert text in page
     assert "<polyline" in page
     m.Evaluation.objects.update(quality_score=None, report={"systems": []})

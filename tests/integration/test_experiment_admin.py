@@ -250,9 +250,9 @@ def test_plots_cut_wide_intervals():
     assert plot.bars[0].low == plots.MARGIN_LEFT and plot.bars[0].high == plots.FOREST_WIDTH - plots.MARGIN_RIGHT
     assert [plots.format_lift(lift) for lift in (0.041, -10, 10.1, -450)] == [
         "+4.1%",
-        "-1000.0%",
-        "> +1000%",
-        "< -1000%",
+        "-1,000.0%",
+        "> +1,000%",
+        "< -1,000%",
     ]
     assert (
         plots.build_forest_plot([]) is None and plots.build_lift_plot([]) is None and plots.build_units_plot({}) is None

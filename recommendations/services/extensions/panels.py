@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from monitoring.dashboard import Bars, Cell, Panel, Plot, Point, Stat, Table, register_panel
+from monitoring.number_texts import decimals, grouped
 from monitoring.panels import format_age, percent
 from recommendations.models import FeedHour, FeedRequest, Job
 from recommendations.services import wiring
@@ -201,8 +202,8 @@ def format_progress(job: Job) -> str:
     processed = job.done + job.failed
     if not job.total:
         return gettext("no items")
-    share = f"{percent(processed, job.total):.0f}"
-    return gettext("{n} of {total} ({share} %)").format(n=f"{processed:,}", total=f"{job.total:,}", share=share)
+    share = decimals(percent(processed, job.total), 0)
+    return gettext("{n} of {total} ({share} %)").format(n=grouped(processed), total=grouped(job.total), share=share)
 
 
 def format_duration(job: Job, now: datetime) -> str:

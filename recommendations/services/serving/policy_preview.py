@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.utils.translation import gettext
+
 from recommendations.contracts import Policy
 from recommendations.models import Interaction
 from recommendations.services.errors import ServiceError
@@ -63,8 +65,10 @@ def preview_member(policy: Policy, variant: str, member_id: str, now: datetime) 
         member_id = read(Id, member_id)
         served = preview_feed(member_id=member_id, variant=variant, limit=PREVIEW_SIZE, now=now).picks
         previewed = preview_feed(member_id=member_id, variant=variant, policy=policy, limit=PREVIEW_SIZE, now=now).picks
-    except (ServiceError, InvalidValueError) as error:
+    except ServiceError as error:
         return PolicyPreview(member_id, problem=str(error))
+    except InvalidValueError as error:
+        return PolicyPreview(member_id, problem=error.translate(gettext))
     ranks = {pick.post.id: rank for rank, pick in enumerate(served)}
     marked = [
         PreviewedPick(pick, describe_movement(ranks.get(pick.post.id), rank)) for rank, pick in enumerate(previewed)

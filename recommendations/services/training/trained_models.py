@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Sum
+from django.utils.translation import gettext
 
 from monitoring.transactions import write_transaction
 from recommendations.models import TrainedModel, TrainedModelBlock
@@ -89,9 +90,12 @@ def activate_model(*, model_id: int, now: datetime) -> ModelView:
     if model.state == State.ACTIVE:
         return build_model_view(model)
     if model.state not in (State.EVALUATED, State.RETIRED):
-        raise ModelNotUsable(f"Model {model_id} is {model.state}. Only an evaluated or retired model can be activated.")
+        text = gettext("Model {id} is {state}. Only an evaluated or retired model can be activated.")
+        raise ModelNotUsable(text.format(id=model_id, state=model.get_state_display().lower()))
     if not TrainedModelBlock.objects.filter(model_id=model_id).exists():
-        raise ModelNotUsable(f"The arrays of model {model_id} have been deleted. Train a new model.")
+        raise ModelNotUsable(
+            gettext("The arrays of model {id} have been deleted. Train a new model.").format(id=model_id)
+        )
     replace_active(model, now)
     return build_model_view(model)
 
@@ -107,13 +111,13 @@ def roll_back(*, model_id: int, now: datetime) -> ModelView:
     models = lock_models(model_id)
     active = next((model for model in models.values() if model.state == State.ACTIVE), None)
     if active is None:
-        raise ModelNotUsable(f"No model of the kind {models[model_id].kind} is active.")
+        raise ModelNotUsable(gettext("No model of the kind {kind} is active.").format(kind=models[model_id].kind))
     if active.pk != model_id:
         return build_model_view(active)
     retired = [model.pk for model in models.values() if model.state == State.RETIRED and model.pk < model_id]
     usable = set(TrainedModelBlock.objects.filter(model_id__in=retired).values_list("model_id", flat=True))
     if not usable:
-        raise ModelNotUsable(f"There is no earlier model to go back to from model {model_id}.")
+        raise ModelNotUsable(gettext("There is no earlier model to go back to from model {id}.").format(id=model_id))
     earlier = models[max(usable)]
     replace_active(earlier, now)
     return build_model_view(earlier)
@@ -123,7 +127,7 @@ def roll_back_kind(*, kind: str, now: datetime) -> ModelView:
     """Roll back from the active model of *kind*. Raises `ModelNotUsable` if there is none, or none before it."""
     active = find_active_model(kind=kind)
     if active is None:
-        raise ModelNotUsable(f"No model of the kind {kind} is active.")
+        raise ModelNotUsable(gettext("No model of the kind {kind} is active.").format(kind=kind))
     return roll_back(model_id=active.pk, now=now)
 
 

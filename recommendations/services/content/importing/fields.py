@@ -14,8 +14,9 @@ from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind, Sensitivi
 from recommendations.services.content.importing.problems import RowError
 from recommendations.services.learning.store_interactions import NOT_INTERESTED_TARGETS
 from values.names import describe_unknown_name, find_unknown_name
-from values.problems import InvalidValueError, quote_value
+from values.problems import InvalidValueError, quote
 from values.times import parse_time
+from values.translation import phrase
 from values.types import (
     MAX_PREFERENCES,
     Boolean,
@@ -60,7 +61,7 @@ class FileLayout:
     def parse(self, raw: Mapping[str, object], line: int, now: datetime) -> dict[str, object] | RowError:
         """Return the parsed fields of *raw*, a JSON object, at *now*, or the first error."""
         if (unknown := find_unknown_name(raw, self.types)) is not None:
-            return RowError(line, unknown[:60], *describe_unknown_name(unknown, self.types))
+            return RowError(line, unknown[:60], *map(str, describe_unknown_name(unknown, self.types)))
         given = {name: value for name, value in raw.items() if value is not None or name in CLEARED_BY_NULL}
         for name in self.required:
             if name not in given:
@@ -83,11 +84,11 @@ def parse_past_time(value: object, info: ValidationInfo[dict[str, datetime]]) ->
     moment, now = parse_time(value), info.context["now"]
     if moment - now > MAX_CLOCK_SKEW:
         ahead = str(moment - now).split(".")[0]
-        advice = (
-            f"A time may be at most {MAX_CLOCK_SKEW.seconds // 60} minutes in the future. "
-            "Check the sender's clock and time zone."
+        advice = phrase(
+            "A time may be at most {n} minutes in the future. Check the sender's clock and time zone.",
+            n=MAX_CLOCK_SKEW.seconds // 60,
         )
-        raise InvalidValueError(f"{quote_value(value)} is {ahead} in the future", advice)
+        raise InvalidValueError(phrase("{value} is {time} in the future", value=quote(value), time=ahead), advice)
     return moment
 
 

@@ -165,7 +165,7 @@ def read_header(lines: LineReader, layout: FileLayout) -> tuple[str, list[str]]:
     problems = {"missing": missing, "unknown": unknown, "repeated": repeated}
     described = [f"{problem}: {', '.join(map(quote_value, names))}" for problem, names in problems.items() if names]
     if described:
-        advice = describe_unknown_name(unknown[0], layout.types)[1] if unknown else ""
+        advice = str(describe_unknown_name(unknown[0], layout.types)[1]) if unknown else ""
         raise ImportFileError(
             f"The first line has wrong column names ({'; '.join(described)}). {advice} "
             f"Separate them by commas, semicolons or tabs; {', '.join(layout.required)} are required."
