@@ -1,7 +1,8 @@
 """
 Run every check of the project, cheapest first, and print the duration of each. `make test` runs this script.
 
-A failed check does not stop the others, so one run reports every failure. Warnings count as failures. With
+A failed check does not stop the others, so one run reports every failure. Warnings count as failures. The soak test
+takes five minutes and waits for most of them, so it runs beside the other tests, and its output comes last. With
 `--coverage`, run the tests only, and require that they run every line and branch (see pyproject.toml).
 """
 
@@ -11,8 +12,10 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
@@ -43,37 +46,52 @@ TESTS: list[Check] = [
         {"TEST_DATABASE": "postgresql"},
     ),
     ("journeys, browser, inputs and attacks", [*PYTEST, *FILE_BY_FILE, *(f"tests/{s}" for s in SERVER_SUITES)], {}),
-    ("faults", [*PYTEST, *FILE_BY_FILE, "tests/faults"], {}),
+    ("faults", [*PYTEST, *FILE_BY_FILE, "tests/faults", "--ignore=tests/faults/test_soak.py"], {}),
 ]
-
-
-def select_checks(*, with_coverage: bool) -> list[Check]:
-    """Return the checks to run: all of them, or the tests with a measurement of their coverage."""
-    if not with_coverage:
-        return [*CHECKS, *((name, [sys.executable, *command], variables) for name, command, variables in TESTS)]
-    return [
-        ("erase coverage", [sys.executable, *COVERAGE, "erase"], {}),
-        *((name, [sys.executable, *COVERAGE, "run", *command], variables) for name, command, variables in TESTS),
-        ("combine coverage", [sys.executable, *COVERAGE, "combine", "-q"], {}),
-        ("coverage", [sys.executable, *COVERAGE, "report"], {}),
-    ]
+SOAK: Check = ("soak", [*PYTEST, "tests/faults/test_soak.py"], {})
+COVERAGE_REPORT: list[Check] = [
+    ("combine coverage", [sys.executable, *COVERAGE, "combine", "-q"], {}),
+    ("coverage", [sys.executable, *COVERAGE, "report"], {}),
+]
 
 
 def main() -> int:
     """Run the checks; return 1 if a check failed."""
     parser = argparse.ArgumentParser(description="Run every check of the project.")
     parser.add_argument("--coverage", action="store_true", help="run the tests only, and measure their coverage")
-    checks = select_checks(with_coverage=parser.parse_args().coverage)
-    env = os.environ | {"SECRET_KEY": "for-checks-only-" + "x" * 40, "DATABASE_URL": "sqlite://:memory:"}
-    failed = []
-    for name, command, variables in checks:
-        start = time.monotonic()
-        print(f"── {name}", flush=True)
-        if subprocess.run(command, cwd=ROOT, env=env | variables, check=False).returncode:
-            failed.append(name)
-        print(f"   {name}: {'FAILED' if name in failed else 'ok'}, {time.monotonic() - start:.0f} s", flush=True)
+    with_coverage = parser.parse_args().coverage
+    python = [sys.executable, *COVERAGE, "run"] if with_coverage else [sys.executable]
+    checks = [("erase coverage", [sys.executable, *COVERAGE, "erase"], {})] if with_coverage else CHECKS
+    failed = [check[0] for check in checks if not run(check)]
+    with tempfile.TemporaryFile() as output, start([*python, *SOAK[1]], SOAK[2], stdout=output, stderr=output) as soak:
+        failed += [name for name, command, variables in TESTS if not run((name, [*python, *command], variables))]
+        if not report(SOAK[0], soak, time.monotonic()):
+            failed.append(SOAK[0])
+        output.seek(0)
+        print(output.read().decode(), flush=True)
+    failed += [check[0] for check in (COVERAGE_REPORT if with_coverage else []) if not run(check)]
     print(f"Failed checks: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
+
+
+def run(check: Check) -> bool:
+    """Run a check. Return whether it passed."""
+    name, command, variables = check
+    return report(name, start(command, variables), time.monotonic())
+
+
+def start(command: list[str], variables: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a command with *variables* in its environment."""
+    env = os.environ | {"SECRET_KEY": "for-checks-only-" + "x" * 40, "DATABASE_URL": "sqlite://:memory:"}
+    return subprocess.Popen(command, cwd=ROOT, env=env | variables, **options)
+
+
+def report(name: str, process: subprocess.Popen[bytes], since: float) -> bool:
+    """Wait for a check that runs, and print its name, result and duration. Return whether it passed."""
+    print(f"── {name}", flush=True)
+    has_passed = process.wait() == 0
+    print(f"   {name}: {'ok' if has_passed else 'FAILED'}, {time.monotonic() - since:.0f} s", flush=True)
+    return has_passed
 
 
 if __name__ == "__main__":

@@ -45,11 +45,11 @@ SLOWNESS = 4.0
 Sample = Mapping[str, float]
 
 
-def measure(seconds: float, database: str, folder: Path) -> tuple[list[Sample], int]:
+def measure(seconds: float, database: str, folder: Path, *, slowness: float = SLOWNESS) -> tuple[list[Sample], int]:
     """Run the traffic. Return the samples after the warm-up, and how many requests were not answered right."""
     samples: list[Sample] = []
     with deployment(folder, database, None) as service, redis.Redis.from_url(service.env["CACHE_REDIS_URL"]) as client:
-        clients = Clients(service.ports, service.key, seed=1, slowness=SLOWNESS)
+        clients = Clients(service.ports, service.key, seed=1, slowness=slowness)
         rows = Database(service.database_url)
         clients.set_up()
         clients.start()
