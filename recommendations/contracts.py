@@ -230,7 +230,7 @@ class Policy:
     )
     recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(
-        0.125,
+        0.01,
         0,
         10,
         "Weight of the popularity of the post of all time, relative to others, in the discovery feed.",

@@ -50,7 +50,7 @@ def test_the_default_policy_is_pinned():
         cold_taste=1.4,
         dislike=0.5,
         recency=0.05,
-        popularity=0.125,
+        popularity=0.01,
         trending_popularity=0.125,
         year_popularity=0.03,
         few_likes_popularity=0.4,
