@@ -33,8 +33,8 @@ INDEPENDENT_OF_THE_DATABASE = {
     "experiment_admin", "experiment_entry_points", "experiments", "explain", "failing_caches", "fallback",
     "fastembed_text", "feed_filters", "feed_preview", "flag_admin", "flag_api", "flag_services", "flags_live", "flower",
     "generate", "graphql", "import_demo", "import_file", "import_movielens", "interim_analysis", "logs",
-    "main_parameters", "maintenance", "metrics", "monitoring", "neighbors", "own_data", "page_cache", "page_in_place",
-    "paging", "pictures", "policies", "policy_editor", "process_memory", "profile_files", "quality",
+    "main_parameters", "maintenance", "metrics", "monitoring", "neighbors", "number_texts", "own_data", "page_cache",
+    "page_in_place", "paging", "pictures", "policies", "policy_editor", "process_memory", "profile_files", "quality",
     "rate_limits_over_http", "recommend", "roles", "rollback_docs", "samples", "schema", "schemathesis", "search",
     "show_less_effect", "spark", "tracing", "trained_models", "training_jobs", "versions", "workers",
 }  # fmt: skip
