@@ -72,6 +72,8 @@ def test_samples_are_loaded_in_parts_and_hold_each_metric_once(stream, monkeypat
     assert [NOW.timestamp() - sample.at for sample in loaded] == [3000, 2000, 1000, 0]
     assert len({id(key) for sample in loaded for key in sample.increments}) == 1
     assert [NOW.timestamp() - sample.at for sample in samples.load_samples(NOW, HOUR / 12)] == [0]
+    monkeypatch.setattr(samples, "MAX_LOADED_SAMPLES", 4)
+    assert [NOW.timestamp() - sample.at for sample in samples.load_samples(NOW, HOUR)] == [2000, 1000, 0]
 
 
 def test_a_process_samples_once_per_interval_and_survives_a_missing_redis(stream, monkeypatch, caplog):
