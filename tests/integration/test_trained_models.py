@@ -178,7 +178,7 @@ def test_the_admin_shows_the_metrics_of_a_model(admin_client):
         "cases": "3",
         "ndcg10": "0.2500",
         "popularity: ndcg10": "0.1250",
-        "popularity: ndcg10_difference": "0.1250, -0.0000",
+        "popularity: ndcg10_difference": "0.1250; -0.0000",
         "co_liked": "0.1235",
     }
     listed = admin_client.get(reverse("admin:recommendations_trainedmodel_changelist")).content.decode()
