@@ -12,8 +12,8 @@ import pytest
 from benchmarks import soak
 
 SECONDS = 300
-SLOWNESS = 16.0
-"""A quarter of the benchmark's traffic, which leaves the processors to the tests that run beside this one."""
+SLOWNESS = 24.0
+"""A sixth of the benchmark's traffic, which leaves the processors to the tests that run beside this one."""
 
 
 @pytest.mark.timeout(600)
