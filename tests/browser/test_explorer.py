@@ -476,7 +476,7 @@ def test_a_new_member_gets_a_feed_by_what_they_say_they_like(page):
     expect(page.locator("#feed h2")).to_have_text(f"Discovery, for {row.external_id}")
     first = displayed_post_ids(page)[0]
     assert first.startswith("war")
-    expect(page.locator("#feed .reasons").first).to_contain_text("About a topic you like")
+    expect(page.locator("#feed .reasons", has_text="About a topic you like").first).to_be_visible()
 
 
 def test_a_change_of_settings_is_saved_and_its_effect_is_displayed(page):
