@@ -474,8 +474,7 @@ def test_a_new_member_gets_a_feed_by_what_they_say_they_like(page):
     follows = Relationship.objects.filter(source=row, kind="follow").values_list("target__external_id", flat=True)
     assert sorted(follows) == ["author1", "author2"]
     expect(page.locator("#feed h2")).to_have_text(f"Discovery, for {row.external_id}")
-    first = displayed_post_ids(page)[0]
-    assert first.startswith("war")
+    assert any(post.startswith("war") for post in displayed_post_ids(page)[:3])  # one may be to explore
     expect(page.locator("#feed .reasons", has_text="About a topic you like").first).to_be_visible()
 
 
