@@ -63,9 +63,10 @@ def main() -> int:
     python = [sys.executable, *COVERAGE, "run"] if with_coverage else [sys.executable]
     checks = [("erase coverage", [sys.executable, *COVERAGE, "erase"], {})] if with_coverage else CHECKS
     failed = [check[0] for check in checks if not run(check)]
+    since = time.monotonic()
     with tempfile.TemporaryFile() as output, start([*python, *SOAK[1]], SOAK[2], stdout=output, stderr=output) as soak:
         failed += [name for name, command, variables in TESTS if not run((name, [*python, *command], variables))]
-        if not report(SOAK[0], soak, time.monotonic()):
+        if not report(SOAK[0], soak, since):
             failed.append(SOAK[0])
         output.seek(0)
         print(output.read().decode(), flush=True)
