@@ -33,7 +33,6 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
-    TrendingPopularity,
     YearPopularity,
 )
 from recommendations.pipeline.sources.collaborative import PARTS
@@ -150,7 +149,7 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
-        scorers=(Recency(), TrendingPopularity(), YearPopularity(), Trend(), Quality()),
+        scorers=(Recency(), Popularity("trending_popularity"), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )
@@ -167,7 +166,7 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *NON_PERSONALIZED_FILTERS),
-        scorers=(Recency(), TrendingPopularity(), YearPopularity(), Trend(), Quality()),
+        scorers=(Recency(), Popularity("trending_popularity"), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )

@@ -37,6 +37,13 @@ class Signal:
 
 LIKES = translatable("Like or hide posts, undo it, reset the profile, or turn personalization off.")
 
+POPULAR = Signal(
+    translatable("Popular"),
+    translatable("Posts that members liked most, at any time, rank higher. One member counts a little only."),
+    "",
+    Reason.POPULAR,
+)
+
 SIGNALS: dict[str, Signal] = {
     "taste": Signal(
         translatable("Similar to what you liked"),
@@ -122,18 +129,8 @@ SIGNALS: dict[str, Signal] = {
         translatable("Turn personalization off."),
         is_personal=True,
     ),
-    "popularity": Signal(
-        translatable("Popular"),
-        translatable("Posts that members liked most, at any time, rank higher. One member counts a little only."),
-        "",
-        Reason.POPULAR,
-    ),
-    "trending_popularity": Signal(
-        translatable("Popular"),
-        translatable("Posts that members liked most, at any time, rank higher. One member counts a little only."),
-        "",
-        Reason.POPULAR,
-    ),
+    "popularity": POPULAR,
+    "trending_popularity": POPULAR,
     "year_popularity": Signal(
         translatable("Popular in the last year"),
         translatable("Posts that members liked most in the last year rank higher."),

@@ -23,7 +23,6 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
-    TrendingPopularity,
     YearPopularity,
 )
 from tests.feed_parts import component_name, feed_components
@@ -54,7 +53,7 @@ SCORERS = (
     Case(Recency(), 0, 1),
     Case(TopicAffinity(), LEARNED_FLOOR, 1),
     Case(Trend(), 0, 1),
-    Case(TrendingPopularity(), 0, 1),
+    Case(Popularity("trending_popularity"), 0, 1),
     Case(YearPopularity(), 0, 1),
     Case(FewLikesPopularity(), 0, 1),
 )

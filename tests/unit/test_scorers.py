@@ -23,7 +23,6 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
-    TrendingPopularity,
     YearPopularity,
 )
 
@@ -58,7 +57,6 @@ def test_popularity_and_trend_are_those_of_the_catalogue():
     columns = {"popularity": [0, 0.5, 1], "year_popularity": [0, 1, 0], "trend": [0.25, 0, 1]}
     posts = candidates(**{name: np.array(values, np.float32) for name, values in columns.items()})
     assert Popularity()(QUERY, posts).tolist() == [0, 0.5, 1]
-    assert TrendingPopularity()(QUERY, posts).tolist() == [0, 0.5, 1]
     assert YearPopularity()(QUERY, posts).tolist() == [0, 1, 0]
     assert Trend()(QUERY, posts).tolist() == [0.25, 0, 1]
 

@@ -24,20 +24,13 @@ class Recency:
 
 @dataclass(frozen=True)
 class Popularity:
-    """The popularity of all time, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
+    """
+    The popularity of all time, from 0 to 1 (`popularity_sums.RelativePopularity`).
 
-    name: str = field(default="popularity", init=False)
+    The feeds that are the same for everyone have a weight of their own: `trending_popularity`.
+    """
 
-    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
-        """See `Scorer`."""
-        return candidates.popularity
-
-
-@dataclass(frozen=True)
-class TrendingPopularity:
-    """The popularity of all time in the feeds that are the same for everyone. `Popularity` has discovery's weight."""
-
-    name: str = field(default="trending_popularity", init=False)
+    name: str = "popularity"
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
