@@ -91,11 +91,17 @@ def sample_row(model, other=False):
     return row
 
 
-def list_faults(page):
-    """Return the numbers of a German page without separators, and the ids and attributes with them."""
+def stored_ids(model):
+    """Return the ids in all rows of the model. Triggers fill the change log, and its ids go on from earlier tests."""
+    names = [field.name for field in model._meta.concrete_fields if f"{model.__name__}.{field.name}" in IDENTIFIERS]
+    return {value for row in model._base_manager.values_list("pk", *names) for value in row}
+
+
+def list_faults(page, ids=frozenset()):
+    """Return the numbers of a German page without separators but *ids*, and the ids and attributes with them."""
     main = MAIN.search(page)[0]
     text = unescape(NO_TEXT.sub("|", main))
-    faults = [number for number in re.findall(r"\d{5,}", text) if int(number) not in (ID, ID + 1)]
+    faults = [number for number in re.findall(r"\d{5,}", text) if int(number) not in {ID, ID + 1, *ids}]
     grouped_ids = {f"{number:,}".replace(",", ".") for number in (ID, ID + 1)}
     faults += [number for number in grouped_ids if number in main]
     large = {f"{number:,}".replace(",", ".") for number in (COUNT, SMALL_COUNT, int(MEASURE))}
@@ -117,7 +123,7 @@ def test_numbers_of_all_lists_and_rows_have_separators_and_ids_have_none(client,
             response = client.get(url, headers={"Accept-Language": "de"})
             assert response.status_code == 200, url
             page = response.content.decode()
-            if found := list_faults(page):
+            if found := list_faults(page, stored_ids(model)):
                 faults[url] = found
             if "1.234.567" in page:
                 has_separators.add(model._meta.label)
