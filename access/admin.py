@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy, ngettext
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminIntegerFieldWidget
 
@@ -22,6 +21,7 @@ from access.errors import AccessError
 from access.models import ApiKey, UsageAlert
 from access.scopes import SCOPE_HELP, Scope
 from monitoring.admin_columns import StateLabel
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.clock import now
 from monitoring.number_texts import ShownNumber, shown, with_count
 from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
@@ -172,22 +172,13 @@ class ApiKeyAdmin(UnchangedRowAdmin):
 
 
 @admin.register(UsageAlert)
-class UsageAlertAdmin(ModelAdmin):
+class UsageAlertAdmin(ServiceRowsAdmin):
     list_display = ("raised_at", "kind", "caller", "key", "count", "baseline_count", "is_reviewed")
     list_filter = ("kind", "is_reviewed")
     list_select_related = ("key",)
     search_fields = ("^caller",)
     search_help_text = gettext_lazy("First characters of the caller")
     actions = ("mark_reviewed",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
     @admin.display(description=gettext_lazy("Baseline"), ordering="baseline")
     def baseline_count(self, alert: UsageAlert) -> ShownNumber:

@@ -10,39 +10,23 @@ from django.forms import ChoiceField, ModelForm
 from django.http import HttpRequest
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy, ngettext
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from monitoring import gauges
 from monitoring.admin_columns import byte_size, rounded
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.clock import now
 from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
 from monitoring.number_texts import with_count
 from monitoring.row_forms import UnchangedRowAdmin
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
-    """Base of the pages of rows that only the service writes."""
-
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
 
 THRESHOLD = rounded("threshold", 6)
 SECONDS, SIZE = rounded("seconds", 3), byte_size("bytes", gettext_lazy("size"))
 
 
 @admin.register(MaintenanceRun)
-class MaintenanceRunAdmin(ReadOnlyAdmin):
+class MaintenanceRunAdmin(ServiceRowsAdmin):
     list_display = ("name", "outcome", "started_at", SECONDS, "rows", SIZE, "note", "error")
     fields = list_display
     readonly_fields = (SECONDS, SIZE)
@@ -53,7 +37,7 @@ class MaintenanceRunAdmin(ReadOnlyAdmin):
 
 
 @admin.register(MaintenanceTask)
-class MaintenanceTaskAdmin(ReadOnlyAdmin):
+class MaintenanceTaskAdmin(ServiceRowsAdmin):
     list_display = ("name", "claimed_at", "is_running")
     list_filter = ("is_running",)
 
@@ -103,8 +87,6 @@ class AlertAdmin(UnchangedRowAdmin):
     )
     readonly_fields = fields[:-1]
     inlines = (NoticeInline,)
-    show_full_result_count = False
-    list_per_page = 50
     actions = ("acknowledge",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -21,8 +21,8 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy
-from unfold.admin import ModelAdmin
 
+from monitoring.admin_lists import ListAdmin
 from monitoring.transactions import is_write_conflict, write_transaction
 from values.json_text import StrictDecoder
 from values.text import find_storage_problem
@@ -114,7 +114,7 @@ def save_changed(form: forms.ModelForm[Any], *derived: str) -> None:
         form.instance.save(update_fields=sorted(changed | {*derived} | (columns & {"changed_at"})))
 
 
-class OpenedStateAdmin(ModelAdmin):  # type: ignore[misc]
+class OpenedStateAdmin(ListAdmin):
     """An admin whose form has the hidden field `opened_state`, and which saves again after a write conflict."""
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:

@@ -95,7 +95,6 @@ class RecordedAdmin(OpenedStateAdmin):
 
     subject: ChangeSubject
     warn_unsaved_form = True
-    show_full_result_count = False
 
     @abstractmethod
     def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
@@ -24,22 +22,8 @@ from flags.models.changes import name_action
 from flags.services import approve
 from flags.services.change import SUBJECT_HANDLERS
 from monitoring.admin_columns import StateLabel
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.clock import now
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """An admin without adding, changing and deleting: only services write these rows."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 def difference_table(rows: list[FieldDifference]) -> str:
@@ -53,7 +37,7 @@ def difference_table(rows: list[FieldDifference]) -> str:
 
 
 @admin.register(FlagChange)
-class FlagChangeAdmin(ReadOnlyAdmin):
+class FlagChangeAdmin(ServiceRowsAdmin):
     list_display = ("changed_at", "subject", "key", "action_words", "actor_name", "why")
     list_filter = ("subject", "action")
     search_fields = ("key", "why")
@@ -86,7 +70,7 @@ class FlagChangeAdmin(ReadOnlyAdmin):
 
 
 @admin.register(PendingChange)
-class PendingChangeAdmin(ReadOnlyAdmin):
+class PendingChangeAdmin(ServiceRowsAdmin):
     list_display = ("key", "action_words", "why", "requested_by", "requested_at", "state_label")
     list_filter = ("state",)
     fields = (

@@ -15,10 +15,8 @@ from recommendations.services.content import publish
 
 
 class BaseAdmin(UnchangedRowAdmin):
-    """For large tables: no count of all rows beside the filtered rows."""
+    """For rows that nobody deletes by hand."""
 
-    show_full_result_count = False
-    list_per_page = 50
     warn_unsaved_form = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

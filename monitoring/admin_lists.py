@@ -1,0 +1,40 @@
+"""Base classes of the admin's pages: lists of tables that may be large, and pages of rows that only services write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
+
+from monitoring.number_texts import grouped
+
+
+class ListAdmin(ModelAdmin):  # type: ignore[misc]
+    """An admin whose list does not count all rows beside the filtered rows, and writes their count with separators."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list. Django puts the count of its rows into one text with `%`, which does not group digits."""
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None) or {}
+        if "selection_note_all" in context:
+            count = context["cl"].result_count
+            context["selection_note_all"] = context["selection_note_all"].replace(str(count), grouped(count))
+        return response
+
+
+class ServiceRowsAdmin(ListAdmin):
+    """An admin without adding, changing and deleting: only services write these rows."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
