@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -91,7 +92,12 @@ def report(name: str, process: subprocess.Popen[bytes], since: float) -> bool:
     """Wait for a check that runs, and print its name, result and duration. Return whether it passed."""
     print(f"── {name}", flush=True)
     has_passed = process.wait() == 0
-    print(f"   {name}: {'ok' if has_passed else 'FAILED'}, {time.monotonic() - since:.0f} s", flush=True)
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"   {name}: {'ok' if has_passed else 'FAILED'}, {time.monotonic() - since:.0f} s;"
+        f" processor time of all checks so far: {cpu.ru_utime + cpu.ru_stime:.0f} s",
+        flush=True,
+    )
     return has_passed
 
 

@@ -225,10 +225,10 @@ def test_a_time_range_is_selected_by_the_keyboard(traffic):
     expect(panel(page, "days").locator("details").first.locator("tbody tr")).to_have_count(71)
 
 
-@pytest.mark.parametrize("query", ["from=2&to=1", "from=x&to=1", "to=1", "from=1&to=9e99", "range=7"])
-def test_a_wrong_time_range_in_the_address_is_ignored(traffic, query):
+def test_a_wrong_time_range_in_the_address_is_ignored(traffic):
     page = traffic
-    page.goto(f"/dashboard/?{query}")
-    expect(panel(page, "days").locator("svg.plot").first).to_be_visible()
-    expect(page.locator("#zoom-reset")).to_be_hidden()
-    expect(page.locator("#range")).to_have_value("604800")
+    for query in ("from=2&to=1", "from=x&to=1", "to=1", "from=1&to=9e99", "range=7"):
+        page.goto(f"/dashboard/?{query}")
+        expect(panel(page, "days").locator("svg.plot").first).to_be_visible()
+        expect(page.locator("#zoom-reset")).to_be_hidden()
+        expect(page.locator("#range")).to_have_value("604800")
