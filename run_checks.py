@@ -2,8 +2,8 @@
 Run every check of the project, cheapest first, and print the duration of each. `make test` runs this script.
 
 A failed check does not stop the others, so one run reports every failure. Warnings count as failures. The soak test
-takes five minutes and waits for most of them, so it runs beside the other tests, and its output comes last. With
-`--coverage`, run the tests only, and require that they run every line and branch (see pyproject.toml).
+takes five minutes and waits for most of them, so it runs beside the tests that wait for servers, and its output comes
+last. With `--coverage`, run the tests only, and require that they run every line and branch (see pyproject.toml).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TWO_PROCESSES = ["-n", "2", "--dist", "worksteal"]
 COVERAGE = ["-m", "coverage"]
 # `loadfile` runs a file in one process only: each starts servers of its own. Without the option, the files with the
 # fewest tests would be started last, and these take longest.
-FILE_BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+FILE_BY_FILE = ["--dist", "loadfile", "--no-loadscope-reorder"]
 SERVER_SUITES = ["journeys", "browser", "inputs", "attacks"]
 FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture"]
 
@@ -39,15 +39,23 @@ CHECKS: list[Check] = [
     ("Django", [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"], {}),
     ("OpenAPI", [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull], {}),
 ]
-TESTS: list[Check] = [
+FAST_TESTS: list[Check] = [
     ("tests on SQLite", [*PYTEST, *TWO_PROCESSES, *(f"tests/{suite}" for suite in FAST_SUITES)], {}),
     (
         "tests on PostgreSQL",
         [*PYTEST, *TWO_PROCESSES, "tests/spec/test_sources.py", "tests/spec/test_filters.py", "tests/integration"],
         {"TEST_DATABASE": "postgresql"},
     ),
-    ("journeys, browser, inputs and attacks", [*PYTEST, *FILE_BY_FILE, *(f"tests/{s}" for s in SERVER_SUITES)], {}),
-    ("faults", [*PYTEST, *FILE_BY_FILE, "tests/faults", "--ignore=tests/faults/test_soak.py"], {}),
+]
+# Three processes, because these tests wait for servers and browsers for a third of their time. Those of faults measure
+# how soon the service recovers, so they get a processor each.
+SERVER_TESTS: list[Check] = [
+    (
+        "journeys, browser, inputs and attacks",
+        [*PYTEST, "-n", "3", *FILE_BY_FILE, *(f"tests/{suite}" for suite in SERVER_SUITES)],
+        {},
+    ),
+    ("faults", [*PYTEST, "-n", "2", *FILE_BY_FILE, "tests/faults", "--ignore=tests/faults/test_soak.py"], {}),
 ]
 SOAK: Check = ("soak", [*PYTEST, "tests/faults/test_soak.py"], {})
 COVERAGE_REPORT: list[Check] = [
@@ -64,9 +72,10 @@ def main() -> int:
     python = [sys.executable, *COVERAGE, "run"] if with_coverage else [sys.executable]
     checks = [("erase coverage", [sys.executable, *COVERAGE, "erase"], {})] if with_coverage else CHECKS
     failed = [check[0] for check in checks if not run(check)]
+    failed += run_tests(FAST_TESTS, python)
     since = time.monotonic()
     with tempfile.TemporaryFile() as output, start([*python, *SOAK[1]], SOAK[2], stdout=output, stderr=output) as soak:
-        failed += [name for name, command, variables in TESTS if not run((name, [*python, *command], variables))]
+        failed += run_tests(SERVER_TESTS, python)
         if not report(SOAK[0], soak, since):
             failed.append(SOAK[0])
         output.seek(0)
@@ -74,6 +83,11 @@ def main() -> int:
     failed += [check[0] for check in (COVERAGE_REPORT if with_coverage else []) if not run(check)]
     print(f"Failed checks: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
+
+
+def run_tests(tests: list[Check], python: list[str]) -> list[str]:
+    """Run tests with a Python command. Return the names of those that failed."""
+    return [name for name, command, variables in tests if not run((name, [*python, *command], variables))]
 
 
 def run(check: Check) -> bool:

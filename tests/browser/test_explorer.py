@@ -51,6 +51,7 @@ MAX_PAGE_BYTES = 100_000
 
 def assert_accessible(page, part=None):
     """Assert that axe-core finds no fault in the page, or in what *part* selects, and that the page fits."""
+    page.locator(part or "body").first.wait_for()  # a dialog opens after its content was loaded
     violations = Axe().run(page, part).response["violations"]
     faults = [(fault["id"], fault["nodes"][0]["html"]) for fault in violations]
     assert faults == []

@@ -156,6 +156,8 @@ def encode(numbers):
 
 
 def first_posts(page):
+    """Return the ids of the displayed posts, once there are any: the counts are displayed before them."""
+    page.locator("#posts .card").first.wait_for()
     return page.locator("#posts .card").evaluate_all("cards => cards.map(card => card.dataset.post)")
 
 
