@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import fraction, identifier, rounded
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.number_texts import ShownNumber, decimals, grouped, shown
-from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_link, html_table, unpack_floats
 from recommendations.contracts import origins_of
 from recommendations.models import (
@@ -47,7 +47,7 @@ HOUR_FIGURES = (
 
 
 @admin.register(Interaction)
-class InteractionAdmin(ReadOnlyAdmin):
+class InteractionAdmin(ServiceRowsAdmin):
     list_display = (
         "event_id",
         "sender",
@@ -67,7 +67,7 @@ class InteractionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(SeenPost)
-class SeenPostAdmin(ReadOnlyAdmin):
+class SeenPostAdmin(ServiceRowsAdmin):
     list_display = ("member", "post", "seen_at")
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=post__external_id")
@@ -75,13 +75,13 @@ class SeenPostAdmin(ReadOnlyAdmin):
 
 
 @admin.register(SeenReport)
-class SeenReportAdmin(ReadOnlyAdmin):
+class SeenReportAdmin(ServiceRowsAdmin):
     list_display = (ID, POST_ID)
     fields = readonly_fields = list_display
 
 
 @admin.register(Undo)
-class UndoAdmin(ReadOnlyAdmin):
+class UndoAdmin(ServiceRowsAdmin):
     list_display = ("event_id", "sender", "member", "undoes_event_id", "received_at")
     list_select_related = ("member",)
     search_fields = ("=event_id", "=undoes_event_id")
@@ -89,7 +89,7 @@ class UndoAdmin(ReadOnlyAdmin):
 
 
 @admin.register(NegativeFeedback)
-class NegativeFeedbackAdmin(ReadOnlyAdmin):
+class NegativeFeedbackAdmin(ServiceRowsAdmin):
     list_display = ("member", "target", "target_key", "post", "created_at")
     list_filter = ("target",)
     list_select_related = ("member", "post")
@@ -98,7 +98,7 @@ class NegativeFeedbackAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DampedEngagement)
-class DampedEngagementAdmin(ReadOnlyAdmin):
+class DampedEngagementAdmin(ServiceRowsAdmin):
     """Members whose interactions count by less than half, each with the bound that applied."""
 
     list_display = ("member", "reason", "author", "post", "day", rounded("given"), rounded("counted"))
@@ -111,7 +111,7 @@ class DampedEngagementAdmin(ReadOnlyAdmin):
 
 
 @admin.register(AuthorCrowd)
-class AuthorCrowdAdmin(ReadOnlyAdmin):
+class AuthorCrowdAdmin(ServiceRowsAdmin):
     """Crowds of newcomers whose reactions to an author's posts count in part."""
 
     list_display = (
@@ -142,7 +142,7 @@ class AuthorCrowdAdmin(ReadOnlyAdmin):
 
 
 @admin.register(CrowdNewcomer)
-class CrowdNewcomerAdmin(ReadOnlyAdmin):
+class CrowdNewcomerAdmin(ServiceRowsAdmin):
     """Newcomers who reacted to an author's posts, each with the share that counts."""
 
     list_display = ("member", "author", "day", fraction("share", gettext_lazy("share that counts")))
@@ -164,7 +164,7 @@ class CrowdNewcomerAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ServedPage)
-class ServedPageAdmin(ReadOnlyAdmin):
+class ServedPageAdmin(ServiceRowsAdmin):
     list_display = ("request_id", "member", "offset", "post_count", "created_at")
     list_select_related = ("member",)
     search_fields = ("=request_id", "=member__external_id")
@@ -186,7 +186,7 @@ class ServedPageAdmin(ReadOnlyAdmin):
 
 
 @admin.register(FeedRequest)
-class FeedRequestAdmin(ReadOnlyAdmin):
+class FeedRequestAdmin(ServiceRowsAdmin):
     list_display = (
         "id",
         "member",
@@ -228,7 +228,7 @@ class FeedRequestAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ImportCheckpoint)
-class ImportCheckpointAdmin(ReadOnlyAdmin):
+class ImportCheckpointAdmin(ServiceRowsAdmin):
     list_display = (
         "kind",
         "sha256",
@@ -245,7 +245,7 @@ class ImportCheckpointAdmin(ReadOnlyAdmin):
 
 
 @admin.register(FeedInputs)
-class FeedInputsAdmin(ReadOnlyAdmin):
+class FeedInputsAdmin(ServiceRowsAdmin):
     list_display = ("request", "size", "created_at")
     search_fields = ("=request__id",)
     search_help_text = gettext_lazy("Id of the request")
@@ -259,7 +259,7 @@ class FeedInputsAdmin(ReadOnlyAdmin):
 
 
 @admin.register(FeedHour)
-class FeedHourAdmin(ReadOnlyAdmin):
+class FeedHourAdmin(ServiceRowsAdmin):
     list_display = ("hour", "feed", "engine", "variant", *HOUR_FIGURES)
     ordering = ("-hour",)
     fields = (*list_display, "empty_count")

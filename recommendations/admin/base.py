@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.forms import BaseModelFormSet, ModelForm
 from django.http import HttpRequest
 
@@ -19,22 +19,7 @@ class BaseAdmin(UnchangedRowAdmin):
 
     warn_unsaved_form = True
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return the rows with the related rows that a list shows, which the text of a row names as well."""
-        rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.select_related(*self.list_select_related) if self.list_select_related else rows
-
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class ReadOnlyAdmin(BaseAdmin):
-    """For rows that only the service writes."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
 

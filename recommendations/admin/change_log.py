@@ -6,14 +6,14 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy
 
 from monitoring.admin_columns import identifier
-from recommendations.admin.base import ReadOnlyAdmin
+from monitoring.admin_lists import ServiceRowsAdmin
 from recommendations.models import ChangeLogEntry, ChangeLogMark, ChangeLogTruncation
 
 ID, POSITION = identifier("id", gettext_lazy("id")), identifier("position", gettext_lazy("position"))
 
 
 @admin.register(ChangeLogEntry)
-class ChangeLogEntryAdmin(ReadOnlyAdmin):
+class ChangeLogEntryAdmin(ServiceRowsAdmin):
     list_display = (ID, "kind", identifier("row_id", gettext_lazy("row")), POSITION)
     fields = readonly_fields = list_display
     list_filter = ("kind",)
@@ -23,13 +23,13 @@ class ChangeLogEntryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ChangeLogMark)
-class ChangeLogMarkAdmin(ReadOnlyAdmin):
+class ChangeLogMarkAdmin(ServiceRowsAdmin):
     list_display = (POSITION, "recorded_at")
     fields = readonly_fields = list_display
     ordering = ("-recorded_at",)
 
 
 @admin.register(ChangeLogTruncation)
-class ChangeLogTruncationAdmin(ReadOnlyAdmin):
+class ChangeLogTruncationAdmin(ServiceRowsAdmin):
     list_display = (POSITION,)
     fields = readonly_fields = list_display

@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import identifier
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.number_texts import ShownNumber, decimals, shown
-from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.collaborative.nearest import unpack_nearest
 from recommendations.collaborative.part_scores import WEIGHT_UNIT
@@ -24,7 +24,7 @@ SHOWN_ROWS = 50
 
 
 @admin.register(ReactionHistory)
-class ReactionHistoryAdmin(ReadOnlyAdmin):
+class ReactionHistoryAdmin(ServiceRowsAdmin):
     list_display = ("member", "likes", "rejections")
     list_select_related = ("member",)
     search_fields = ("^member__external_id",)
@@ -82,7 +82,7 @@ def post_names(pks: Iterable[int]) -> dict[int, str]:
 
 
 @admin.register(CoLikes)
-class CoLikesAdmin(ReadOnlyAdmin):
+class CoLikesAdmin(ServiceRowsAdmin):
     list_display = ("post", "like_count", "pairs", "changed_at")
     ordering = ("-like_count",)
     search_fields = ("=post_id",)
@@ -121,7 +121,7 @@ class CoLikesAdmin(ReadOnlyAdmin):
 
 
 @admin.register(HistoryChange)
-class HistoryChangeAdmin(ReadOnlyAdmin):
+class HistoryChangeAdmin(ServiceRowsAdmin):
     list_display = (identifier("id", gettext_lazy("id")), "before_count", "after_count")
     fields = readonly_fields = list_display
 

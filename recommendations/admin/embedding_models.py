@@ -7,16 +7,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.clock import now
 from monitoring.number_texts import with_count
-from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import format_progress
 from recommendations.models import EmbeddingFailure, EmbeddingModel
 from recommendations.services.vectors import embedding
 
 
 @admin.register(EmbeddingModel)
-class EmbeddingModelAdmin(ReadOnlyAdmin):
+class EmbeddingModelAdmin(ServiceRowsAdmin):
     list_display = ("name", "space", "state", "progress", "dimension", "activated_at", "changed_at")
     list_filter = ("space", "state")
     search_fields = ("^name",)
@@ -29,7 +29,7 @@ class EmbeddingModelAdmin(ReadOnlyAdmin):
 
 
 @admin.register(EmbeddingFailure)
-class EmbeddingFailureAdmin(ReadOnlyAdmin):
+class EmbeddingFailureAdmin(ServiceRowsAdmin):
     list_display = ("post", "space", "embedding_model", "attempts", "error", "retry_at", "changed_at")
     list_filter = (("retry_at", admin.EmptyFieldListFilter), "space", "error")
     list_select_related = ("post",)

@@ -11,14 +11,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import identifier
-from recommendations.admin.base import ReadOnlyAdmin
+from monitoring.admin_lists import ServiceRowsAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.models import ErasureReceipt
 from recommendations.services.members.erasure import hash_member_id
 
 
 @admin.register(ErasureReceipt)
-class ErasureReceiptAdmin(ReadOnlyAdmin):
+class ErasureReceiptAdmin(ServiceRowsAdmin):
     list_display = ("id", "requested_at", "requested_by", "erased_at", "models_due_at", "finished_at")
     list_filter = (("finished_at", admin.EmptyFieldListFilter),)
     search_fields = ("=id",)

@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import rounded
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.number_texts import decimals, significant
-from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.models import Evaluation
 from recommendations.services.measuring.evaluations import EVALUATED_FEED, EVALUATED_METRIC, TARGET_SCORE
@@ -28,7 +28,7 @@ SCORE = rounded("quality_score", 3)
 
 
 @admin.register(Evaluation)
-class EvaluationAdmin(ReadOnlyAdmin):
+class EvaluationAdmin(ServiceRowsAdmin):
     list_display = ("created_at", "split", "case_count", SCORE, "feed_ndcg", "best_peer", "release")
     list_filter = ("split",)
     fields = (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext, gettext_lazy
 
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.number_texts import decimals
-from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import summarize_vectors, unpack_floats
 from recommendations.models import InterestProfile
 
 
 @admin.register(InterestProfile)
-class InterestProfileAdmin(ReadOnlyAdmin):
+class InterestProfileAdmin(ServiceRowsAdmin):
     list_display = ("member", "embedding_model", "dimension", "interaction_count", "changed_at")
     list_filter = ("embedding_model",)
     list_select_related = ("member",)

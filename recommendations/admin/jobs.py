@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import TabularInline
 
 from monitoring.admin_columns import identifier
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.clock import now
 from monitoring.number_texts import with_count
-from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import format_progress
 from recommendations.models import ErasedPost, Job, JobChunk, JobFailure, JobFile
 from recommendations.services import work
@@ -43,7 +43,7 @@ class JobFailureInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(ServiceRowsAdmin):
     list_display = ("kind", "state", "priority", "progress", "failed", "deadline", "created_at", "finished_at", "id")
     list_filter = ("kind", "state", "priority")
     search_fields = ("=id",)
@@ -87,7 +87,7 @@ def run_for_each(jobs: QuerySet[Job], operation: Callable[..., object]) -> int:
 
 
 @admin.register(JobChunk)
-class JobChunkAdmin(ReadOnlyAdmin):
+class JobChunkAdmin(ServiceRowsAdmin):
     list_display = ("job", "number", "state", "priority", "slot", "attempts", "leased_until", "error")
     list_filter = ("state", "priority")
     list_select_related = ("job",)
@@ -96,7 +96,7 @@ class JobChunkAdmin(ReadOnlyAdmin):
 
 
 @admin.register(JobFailure)
-class JobFailureAdmin(ReadOnlyAdmin):
+class JobFailureAdmin(ServiceRowsAdmin):
     list_display = ("job", ITEM_ID, "problem", "failed_at")
     fields = readonly_fields = list_display
     list_filter = ("job__kind",)
@@ -122,7 +122,7 @@ class JobFailureAdmin(ReadOnlyAdmin):
 
 
 @admin.register(JobFile)
-class JobFileAdmin(ReadOnlyAdmin):
+class JobFileAdmin(ServiceRowsAdmin):
     # The content is personal data, so it is available only through the API.
     list_display = ("job", "member", "created_at")
     list_select_related = ("job", "member")
@@ -132,6 +132,6 @@ class JobFileAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ErasedPost)
-class ErasedPostAdmin(ReadOnlyAdmin):
+class ErasedPostAdmin(ServiceRowsAdmin):
     list_display = (identifier("post_id", gettext_lazy("post")), "erased_at")
     fields = readonly_fields = list_display

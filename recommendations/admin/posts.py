@@ -11,9 +11,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
 from monitoring.admin_columns import rounded
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.clock import now
 from monitoring.number_texts import with_count
-from recommendations.admin.base import ReadOnlyAdmin, TrackedAdmin
+from recommendations.admin.base import TrackedAdmin
 from recommendations.admin.formatting import summarize_vectors
 from recommendations.admin.typed_forms import PostForm
 from recommendations.contracts import POPULARITY_SUMS
@@ -83,7 +84,7 @@ class PostAdmin(TrackedAdmin):
 
 
 @admin.register(PostEmbedding)
-class PostEmbeddingAdmin(ReadOnlyAdmin):
+class PostEmbeddingAdmin(ServiceRowsAdmin):
     list_display = ("post", "space", "embedding_model", "dimension", "version", "changed_at")
     list_filter = ("space", "embedding_model")
     list_select_related = ("post",)
@@ -103,7 +104,7 @@ class PostEmbeddingAdmin(ReadOnlyAdmin):
 
 
 @admin.register(PostStats)
-class PostStatsAdmin(ReadOnlyAdmin):
+class PostStatsAdmin(ServiceRowsAdmin):
     list_display = (
         "post",
         *SUM_COLUMNS,
@@ -120,7 +121,7 @@ class PostStatsAdmin(ReadOnlyAdmin):
 
 
 @admin.register(RegionStats)
-class RegionStatsAdmin(ReadOnlyAdmin):
+class RegionStatsAdmin(ServiceRowsAdmin):
     list_display = ("post", "region", *SUM_COLUMNS, "summed_at", "changed_at")
     list_filter = ("region",)
     list_select_related = ("post",)

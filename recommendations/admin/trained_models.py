@@ -13,9 +13,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import identifier
+from monitoring.admin_lists import ServiceRowsAdmin
 from monitoring.clock import now
 from monitoring.number_texts import decimals
-from recommendations.admin.base import ReadOnlyAdmin
 from recommendations.admin.formatting import html_table
 from recommendations.models import TrainedModel, TrainedModelBlock
 from recommendations.services.errors import ServiceError
@@ -23,7 +23,7 @@ from recommendations.services.training import trained_models
 
 
 @admin.register(TrainedModel)
-class TrainedModelAdmin(ReadOnlyAdmin):
+class TrainedModelAdmin(ServiceRowsAdmin):
     list_display = ("__str__", "state", "like_count", "size", "quality", "by_likes", "created_at", "activated_at")
     list_filter = ("kind", "state")
     exclude = ("metrics", "scales", "arrays", "size_bytes", "seed")
@@ -99,7 +99,7 @@ def format_metric(value: object) -> str | None:
 
 
 @admin.register(TrainedModelBlock)
-class TrainedModelBlockAdmin(ReadOnlyAdmin):
+class TrainedModelBlockAdmin(ServiceRowsAdmin):
     list_display = ("model", "name", "position")
     list_select_related = ("model",)
     exclude = ("data",)
