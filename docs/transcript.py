@@ -298,7 +298,7 @@ class Transcript:
         with self.step("Rank your own data") as step:
             step.notes.append("`make demo DATA=FOLDER` installs the packages and runs this command.")
             command = f".venv/bin/python -m recsys_project.stack demo --data {DATA}"
-            self.run(step, command, settings=False, shows=r"^\S.* …$|done in|^Time from")
+            self.run(step, command, settings=False, shows=r"^[A-Z].* …$|done in|^Time from")
 
     def link_packages(self, release: str) -> None:
         """Use this clone's packages in another one."""
