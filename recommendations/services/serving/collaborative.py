@@ -12,7 +12,7 @@ from recommendations.collaborative.strengths import Strengths, list_posts, weigh
 from recommendations.contracts import Affinity, Int64Array
 from recommendations.services import wiring
 
-DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.14, "liked_next": 0.02}
+DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.26, "liked_next": 0.02}
 """The scales of parts while no trained model has measured them on the platform. Change the answer until then."""
 SIMILAR_WEIGHTS_STRENGTH, SIMILAR_CO_LIKES_STRENGTH = 4 * FULL_STRENGTH, 2 * FULL_STRENGTH
 """
