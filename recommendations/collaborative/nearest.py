@@ -7,7 +7,7 @@ of the two posts: the cosine of the two posts, shrunk because a cosine of few li
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recommendations.collaborative.pair_counts import AFTER_COUNTS
 from recommendations.collaborative.part_scores import FULL_STRENGTH, WEIGHT_UNIT, PartScores, round_unit
+from recommendations.collaborative.strengths import Strengths, list_posts
 from recommendations.contracts import Float64Array, Int32Array, Int64Array
 
 SHRINKAGE = 10.0
@@ -23,6 +24,8 @@ MAX_TOGETHER, MAX_AFTER = 100, 50
 """Entries of a post with the largest weights of each kind. Change the answer, the speed and the size."""
 ENTRY = np.dtype([("target", "<i8"), ("members", "<u2"), ("together", "<i2"), ("after", "<i2")])
 """A packed entry: the other post, how many members liked both (at most 65,535), and the two weights."""
+CO_LIKE_PARTS = {"co_liked": "together", "liked_next": "after"}
+"""The weight in an `ENTRY` of each score part of co-likes."""
 
 
 @dataclass(frozen=True)
@@ -72,42 +75,47 @@ def unpack_nearest(packed: bytes, *, min_members: int) -> Entries:
 
 @dataclass(frozen=True)
 class JoinedCoLikes:
-    """The co-likes of a member's latest reactions, reaction after reaction. Both kinds of scores come from them."""
+    """The co-likes of the posts of a member's latest reactions, post after post. Both parts come from them."""
 
-    source_ids: Int64Array  # (r,) the posts of the reactions
-    strengths: Int64Array  # (r,)
-    lengths: Int64Array  # (r,) how many entries each reaction has
+    source_ids: Int64Array  # (r,) those posts
+    strengths: Mapping[str, Int64Array]  # by part: (r,) 0 for a reaction that does not count for the part
+    lengths: Int64Array  # (r,) how many entries each of them has
     entries: Entries  # (e,)
     keys: Int64Array  # (e,) positions in *key_ids*
     key_ids: Int64Array  # (k,) the other posts, sorted
 
-    def score(self, kind: str, *, scale: float) -> PartScores:
-        """Return the part of *kind*, `together` or `after`. A score of *scale* becomes a part of 1."""
+    def score(self, part: str, *, scale: float) -> PartScores:
+        """Return a part. A score of *scale* becomes a part of 1."""
         return PartScores(
             source_ids=self.source_ids,
-            strengths=self.strengths,
+            strengths=self.strengths[part],
             lengths=self.lengths,
             keys=self.keys,
-            weights=self.entries[kind],
+            weights=self.entries[CO_LIKE_PARTS[part]],
             key_ids=self.key_ids,
             unit=round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale),
         )
 
 
-def join_co_likes(reactions: Sequence[tuple[int, int]], nearest: Mapping[int, Entries]) -> JoinedCoLikes:
+def join_co_likes(reactions: Mapping[str, Strengths], nearest: Mapping[int, Entries]) -> JoinedCoLikes:
     """
-    Return the co-likes of a member with these *reactions* (post id, strength), each post once.
+    Return the co-likes of a member with these *reactions* for each of the `CO_LIKE_PARTS`.
 
     *nearest* has the entries of those posts that have any.
     """
-    known = [(post_id, strength, nearest[post_id]) for post_id, strength in reactions if post_id in nearest]
+    post_ids = [post_id for post_id in list_posts(reactions) if post_id in nearest]
+    known = [nearest[post_id] for post_id in post_ids]
+    by_part = {part: dict(strengths) for part, strengths in reactions.items()}
     # NumPy concatenates structured arrays field by field, which takes ten times as long as joining their bytes.
-    entries = np.frombuffer(b"".join(entries.tobytes() for _, _, entries in known), ENTRY)
+    entries = np.frombuffer(b"".join(entries.tobytes() for entries in known), ENTRY)
     key_ids, keys = np.unique(entries["target"], return_inverse=True)
     return JoinedCoLikes(
-        source_ids=np.array([post_id for post_id, _, _ in known], np.int64),
-        strengths=np.array([strength for _, strength, _ in known], np.int64),
-        lengths=np.array([len(entries) for _, _, entries in known], np.int64),
+        source_ids=np.array(post_ids, np.int64),
+        strengths={
+            part: np.array([strength_of.get(post_id, 0) for post_id in post_ids], np.int64)
+            for part, strength_of in by_part.items()
+        },
+        lengths=np.array([len(entries) for entries in known], np.int64),
         entries=entries,
         keys=keys,
         key_ids=key_ids,

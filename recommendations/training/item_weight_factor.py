@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from recommendations.collaborative.nearest import SHRINKAGE
-from recommendations.collaborative.strengths import LATEST_DECAY, MAX_LATEST
+from recommendations.collaborative.strengths import CO_LIKED_FACTORS
 from recommendations.contracts import Float64Array, Int32Array, Policy
 from recommendations.training.held_out import (
     HeldOut,
@@ -80,9 +80,9 @@ def score_co_likes(cases: HeldOut, min_members: int) -> Iterator[tuple[slice, Fl
 def weigh_latest_likes(likes: Likes, members: Int32Array) -> sparse.csr_matrix:
     """Return the strengths (b, p) of the latest likes of *members* (b,), as `strengths.weigh_latest` weighs them."""
     ends = np.searchsorted(likes.members, members, "right")
-    starts = np.maximum(np.searchsorted(likes.members, members, "left"), ends - MAX_LATEST)
+    starts = np.maximum(np.searchsorted(likes.members, members, "left"), ends - len(CO_LIKED_FACTORS))
     posts = [likes.posts[start:end][::-1] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    factors = [LATEST_DECAY ** np.arange(len(latest)) for latest in posts]
+    factors = [CO_LIKED_FACTORS[: len(latest)] for latest in posts]
     rows = np.repeat(np.arange(len(members)), [len(latest) for latest in posts])
     shape = len(members), len(likes.post_ids)
     return sparse.csr_matrix((np.concatenate(factors), (rows, np.concatenate(posts))), shape)

@@ -178,10 +178,10 @@ def test_a_table_without_posts_and_a_member_without_known_posts_give_no_scores()
 def test_co_likes_are_scored_by_kind():
     counts = PostCounts(6, np.array([4, 9]), np.array([3, 2], np.int32), np.array([120, 0], np.int32))
     nearest = {1: unpack_nearest(pack_nearest(counts, np.array([15, 6])), min_members=1)}
-    together = join_co_likes([(1, FULL_STRENGTH), (2, FULL_STRENGTH)], nearest).score("together", scale=1.0).affinity
-    assert together.weights == pytest.approx([3 / 20, 2 / 16], abs=1e-3)
-    after = join_co_likes([(1, FULL_STRENGTH)], nearest).score("after", scale=1.0).affinity
-    assert after.weights == pytest.approx([2 / 20], abs=1e-3)
+    reactions = {"co_liked": [(2, FULL_STRENGTH), (1, FULL_STRENGTH)], "liked_next": [(1, FULL_STRENGTH // 2)]}
+    joined = join_co_likes(reactions, nearest)
+    assert joined.score("co_liked", scale=1.0).affinity.weights == pytest.approx([3 / 20, 2 / 16], abs=1e-3)
+    assert joined.score("liked_next", scale=1.0).affinity.weights == pytest.approx([2 / 20 / 2], abs=1e-3)
 
 
 def part(related, unit=1.0, key_ids=(7, 8)):
@@ -268,6 +268,19 @@ def test_all_likes_count_alike_for_item_weights_and_rejections_less():
     assert len(weigh_all(np.arange(1, 700))) == 500
 
 
-def test_the_latest_likes_count_most_for_co_likes():
-    assert weigh_latest(np.array([9, 1, 2, 3, 4, 5])) == [(5, 64), (4, 45), (3, 31), (2, 22), (1, 15)]
-    assert weigh_latest(np.array([-1])) == [(1, -16)]
+def test_the_latest_likes_count_most_for_co_likes_and_fewer_count_for_what_is_liked_next():
+    latest = weigh_latest(np.arange(1, 31))
+    assert latest["co_liked"][:3] == [(30, 64), (29, 54), (28, 46)] and len(latest["co_liked"]) == 20
+    assert latest["liked_next"] == [(30, 64), (29, 45), (28, 31), (27, 22), (26, 15)]
+    assert weigh_latest(np.array([-1])) == {"co_liked": [(1, -16)], "liked_next": [(1, -16)]}
+
+
+def test_reactions_that_count_for_one_part_add_nothing_to_the_other():
+    counts = PostCounts(9, np.array([40]), np.array([5], np.int32), np.array([120], np.int32))
+    nearest = {post: unpack_nearest(pack_nearest(counts, np.array([9])), min_members=1) for post in (1, 2, 3)}
+    reactions = {"co_liked": [(1, 64), (2, 54), (3, -16)], "liked_next": [(1, 64), (3, -16)]}
+    joined = join_co_likes(reactions, nearest)
+    assert joined.source_ids.tolist() == [1, 2, 3]
+    contributions = joined.score("liked_next", scale=1.0).contributions(np.array([40]))
+    assert contributions.totals[1].tolist() == [0]
+    assert contributions.totals[0, 0] == -4 * contributions.totals[2, 0] > 0

@@ -35,9 +35,9 @@ def one_interest_and_news(draw):
 
 
 def a_new_interest(draw):
-    """Fifteen likes of one of four interests, and then four of another one."""
+    """Fifteen likes of one of four interests, and then eight of another one."""
     before, after = 30 * draw.permutation(4)[:2]
-    return np.concatenate([before + draw.permutation(30)[:15], after + draw.permutation(30)[:4]])
+    return np.concatenate([before + draw.permutation(30)[:15], after + draw.permutation(30)[:8]])
 
 
 @pytest.mark.parametrize(("history", "factor"), [(one_interest_and_news, 5.6), (a_new_interest, 0.5)])
@@ -67,9 +67,8 @@ def test_co_like_scores_are_those_that_are_served(min_members, monkeypatch):
         assert len(scores) <= 4
         for row, member in zip(scores, cases.members[at], strict=True):
             history = cases.train.posts[cases.train.members == member]
-            served = (
-                join_co_likes(weigh_latest(history.astype(np.int64) + 1), nearest).score("together", scale=1.0).affinity
-            )
+            latest = weigh_latest(history.astype(np.int64) + 1)
+            served = join_co_likes(latest, nearest).score("co_liked", scale=1.0).affinity
             expected = np.zeros(len(counts))
             expected[served.ids - 1] = served.weights
             is_open = liked[member] == 0

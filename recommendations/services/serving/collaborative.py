@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recommendations.collaborative.nearest import join_co_likes
+from recommendations.collaborative.nearest import CO_LIKE_PARTS, join_co_likes
 from recommendations.collaborative.part_scores import FULL_STRENGTH, PartScores
-from recommendations.collaborative.strengths import Strengths, weigh_all, weigh_latest
+from recommendations.collaborative.strengths import Strengths, list_posts, weigh_all, weigh_latest
 from recommendations.contracts import Affinity, Int64Array
 from recommendations.services import wiring
 
-DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.14, "liked_next": 0.02}
+DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.26, "liked_next": 0.02}
 """The scales of parts while no trained model has measured them on the platform. Change the answer until then."""
 SIMILAR_WEIGHTS_STRENGTH, SIMILAR_CO_LIKES_STRENGTH = 4 * FULL_STRENGTH, 2 * FULL_STRENGTH
 """
@@ -59,19 +59,21 @@ def score_reactions(signed_ids: Int64Array) -> CollaborativeScores:
 
 def score_anchor(post_id: int) -> CollaborativeScores:
     """Return the parts for posts similar to one post. Raises `DatabaseError`."""
-    return score_strengths([(post_id, SIMILAR_WEIGHTS_STRENGTH)], [(post_id, SIMILAR_CO_LIKES_STRENGTH)])
+    for_co_likes = {part: [(post_id, SIMILAR_CO_LIKES_STRENGTH)] for part in CO_LIKE_PARTS}
+    return score_strengths([(post_id, SIMILAR_WEIGHTS_STRENGTH)], for_co_likes)
 
 
-def score_strengths(for_item_weights: Strengths, for_co_likes: Strengths) -> CollaborativeScores:
-    """Return the parts for the strengths of reactions in item weights and in co-likes. Raises `DatabaseError`."""
+def score_strengths(for_item_weights: Strengths, for_co_likes: Mapping[str, Strengths]) -> CollaborativeScores:
+    """
+    Return the parts for the strengths of reactions in item weights and in each part of co-likes.
+
+    Raises `DatabaseError`.
+    """
     model = wiring.trained_models().item_weights()
     scales = {**DEFAULT_SCALES, **(model.scales if model else {})}
-    nearest = wiring.resident_co_likes().get([post_id for post_id, _ in for_co_likes])
+    nearest = wiring.resident_co_likes().get(list_posts(for_co_likes))
     co_likes = join_co_likes(for_co_likes, nearest)
-    parts = {
-        "co_liked": co_likes.score("together", scale=scales["co_liked"]),
-        "liked_next": co_likes.score("after", scale=scales["liked_next"]),
-    }
+    parts = {part: co_likes.score(part, scale=scales[part]) for part in for_co_likes}
     if model:
         parts["item_weights"] = model.table.score(for_item_weights, scale=scales["item_weights"])
     return CollaborativeScores(parts, model.model_id if model else 0)
