@@ -258,7 +258,7 @@ class Policy:
         0.75, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
     )
     co_liked: float = ranged_field(
-        0.8, 0, 10, "Weight of posts that members liked together with what the viewer liked last."
+        1.0, 0, 10, "Weight of posts that members liked together with what the viewer liked last."
     )
     liked_next: float = ranged_field(0.2, 0, 10, "Weight of posts that members liked after what the viewer liked last.")
     follow: float = ranged_field(0.2, 0, 10, "Weight of posts by authors whom the viewer follows.")
@@ -284,7 +284,7 @@ class Policy:
         72.0, 0.1, 87_600, "Hours after which the recency of a post halves.", neutral=72
     )
     diversity: float = ranged_field(
-        0.4, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
+        0.2, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
     )
     author_cap: int = ranged_field(3, 1, 1000, "Maximum number of posts by one author in a slate.", neutral=1000)  # type: ignore[assignment]
     nearest_candidates: int = ranged_field(  # type: ignore[assignment]

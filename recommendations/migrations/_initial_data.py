@@ -6,7 +6,7 @@ POLICIES = {
     "control": ({}, "The control: NumPy, the settings everything is compared with."),
     "wasm_conservative": ({}, "The control's settings on the kernel: only the engine differs."),
     "wasm_aggressive": (
-        {"diversity": 0.45, "nearest_candidates": 800, "collaborative_candidates": 600},
+        {"diversity": 0.25, "nearest_candidates": 800, "collaborative_candidates": 600},
         "Reaches further and spreads wider.",
     ),
 }
