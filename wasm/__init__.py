@@ -6,6 +6,7 @@ README.md describes the mathematics, the memory map and the ABI.
 """
 
 from wasm.errors import KernelDeadlineError, KernelError, KernelMemoryError, VectorError
+from wasm.fastest import fastest_build
 from wasm.kernel import KernelStatistics
 from wasm.space import Space, SpaceStatistics, Taste
 
@@ -18,4 +19,5 @@ __all__ = [
     "SpaceStatistics",
     "Taste",
     "VectorError",
+    "fastest_build",
 ]

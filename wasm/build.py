@@ -3,7 +3,7 @@ Compile the kernel with the C compiler of the `ziglang` package: `python -m wasm
 
 The three builds give the same results, byte for byte:
 
-* `kernel-relaxed.wasm`  relaxed SIMD: the server runs this build;
+* `kernel-relaxed.wasm`  relaxed SIMD: the server runs this build where it is the faster one;
 * `kernel.wasm`          baseline SIMD: for Node 20 and browsers without relaxed SIMD;
 * `kernel-reference.wasm` scalar loops, exhaustive search: defines the correct result of the other two.
 """

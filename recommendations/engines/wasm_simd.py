@@ -43,7 +43,7 @@ class WasmEngine:
         total = dimension + sum(extra_dimensions.values())
         with translate_errors():
             self._space, *extra = [
-                wasm.Space(size, memory_limit_bytes=memory_limit_bytes * size // total)
+                wasm.Space(size, memory_limit_bytes=memory_limit_bytes * size // total, build=wasm.fastest_build())
                 for size in (dimension, *extra_dimensions.values())
             ]
         self._extra_spaces = dict(zip(extra_dimensions, extra, strict=True))
