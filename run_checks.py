@@ -1,9 +1,10 @@
 """
 Run every check of the project, cheapest first, and print the duration of each. `make test` runs this script.
 
-A failed check does not stop the others, so one run reports every failure. Warnings count as failures. The soak test
-takes five minutes and waits for most of them, so it runs beside the tests that wait for servers, and its output comes
-last. With `--coverage`, run the tests only, and require that they run every line and branch (see pyproject.toml).
+A failed check does not stop the others, so one run reports every failure. Warnings count as failures. Types are checked
+beside the other cheap checks, which use one processor. The soak test takes five minutes and waits for most of them, so
+it runs beside the tests that wait for servers, and its output comes last. With `--coverage`, run the tests only, and
+require that they run every line and branch (see pyproject.toml).
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ CHECKS: list[Check] = [
     ("format", [str(BIN / "ruff"), "format", "--check", "-q", "."], {}),
     ("lint", [str(BIN / "ruff"), "check", "-q", "."], {}),
     ("import rules", [str(BIN / "lint-imports")], {}),
-    ("types", [sys.executable, "-m", "mypy"], {}),
     ("migrations", [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], {}),
     ("Django", [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"], {}),
     ("OpenAPI", [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull], {}),
 ]
+TYPES: Check = ("types", [sys.executable, "-m", "mypy"], {})
 FAST_TESTS: list[Check] = [
     ("tests on SQLite", [*PYTEST, *TWO_PROCESSES, *(f"tests/{suite}" for suite in FAST_SUITES)], {}),
     (
@@ -70,8 +71,7 @@ def main() -> int:
     parser.add_argument("--coverage", action="store_true", help="run the tests only, and measure their coverage")
     with_coverage = parser.parse_args().coverage
     python = [sys.executable, *COVERAGE, "run"] if with_coverage else [sys.executable]
-    checks = [("erase coverage", [sys.executable, *COVERAGE, "erase"], {})] if with_coverage else CHECKS
-    failed = [check[0] for check in checks if not run(check)]
+    failed = run_all([("erase coverage", [sys.executable, *COVERAGE, "erase"], {})]) if with_coverage else check_code()
     failed += run_tests(FAST_TESTS, python)
     since = time.monotonic()
     with tempfile.TemporaryFile() as output, start([*python, *SOAK[1]], SOAK[2], stdout=output, stderr=output) as soak:
@@ -80,20 +80,29 @@ def main() -> int:
             failed.append(SOAK[0])
         output.seek(0)
         print(output.read().decode(), flush=True)
-    failed += [check[0] for check in (COVERAGE_REPORT if with_coverage else []) if not run(check)]
+    failed += run_all(COVERAGE_REPORT if with_coverage else [])
     print(f"Failed checks: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
 
 
+def check_code() -> list[str]:
+    """Run the checks that are no tests. Return the names of those that failed."""
+    since = time.monotonic()
+    with start(TYPES[1], TYPES[2]) as types:
+        failed = run_all(CHECKS)
+        return failed if report(TYPES[0], types, since) else [*failed, TYPES[0]]
+
+
 def run_tests(tests: list[Check], python: list[str]) -> list[str]:
     """Run tests with a Python command. Return the names of those that failed."""
-    return [name for name, command, variables in tests if not run((name, [*python, *command], variables))]
+    return run_all([(name, [*python, *command], variables) for name, command, variables in tests])
 
 
-def run(check: Check) -> bool:
-    """Run a check. Return whether it passed."""
-    name, command, variables = check
-    return report(name, start(command, variables), time.monotonic())
+def run_all(checks: list[Check]) -> list[str]:
+    """Run checks one after the other. Return the names of those that failed."""
+    return [
+        name for name, command, variables in checks if not report(name, start(command, variables), time.monotonic())
+    ]
 
 
 def start(command: list[str], variables: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:
