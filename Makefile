@@ -66,6 +66,9 @@ clients: setup-dev ## Generate the Python and TypeScript clients into var/client
 examples: setup-dev ## Update the API's examples from real responses
 	@WRITE_EXAMPLES=1 $(PY) -m pytest -q tests/integration/test_examples.py -k sent_and_answered
 
+snapshots: setup-dev ## Take the pictures with which the browser tests compare the pages
+	@WRITE_SNAPSHOTS=1 $(PY) -m pytest -q tests/browser/test_admin_pages.py -k look_as_stored
+
 messages: setup-dev ## Collect the texts to translate into locale/, and compile the translations
 	@$(PY) -m recsys_project.messages
 
@@ -119,4 +122,4 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs screenshots transcript clients examples messages sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean
+.PHONY: bench help run demo test coverage nightly setup setup-dev spark docs screenshots transcript clients examples snapshots messages sbom licenses secrets audit format chart deployment-checks matrix kernel lock clean

@@ -12,6 +12,7 @@ from monitoring.clock import now
 from recommendations.models import Member, Post, PrivacySettings
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import embed_posts
+from tests.browser.snapshots import Snapshots
 from tests.servers import skip_or_fail
 
 TOPICS = {
@@ -86,6 +87,15 @@ def page(browser, site, request):
     yield page
     context.close()
     assert [error for error in errors if not is_expected(error, page.expected_failures)] == []
+
+
+@pytest.fixture
+def snapshots():
+    """Compare pages with all stored pictures. The test fails after all its pages have been compared."""
+    snapshots = Snapshots(writes=bool(os.environ.get("WRITE_SNAPSHOTS")))
+    yield snapshots
+    snapshots.finish()
+    assert snapshots.problems == [], "If the change is intended, run `make snapshots`."
 
 
 def is_expected(error, reasons):
