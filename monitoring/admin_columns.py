@@ -28,23 +28,27 @@ class StateLabel(NamedTuple):
         return self.text
 
 
-def number_column(name: str, show: Callable[[Any], object], description: Text = "") -> Column:
-    """Return a column that shows the field *name* by *show*, and sorts by it. An empty value stays empty."""
+def number_column(name: str, show: Callable[[Any], object], description: Text = "", count: str = "") -> Column:
+    """
+    Return a column that shows the field *name* by *show*, and sorts by it. An unknown value is a dash.
+
+    *count* is the field with the number of measurements behind the value, which is unknown if there are none.
+    """
 
     text = cast(str, description or gettext_lazy(name.replace("_", " ")))
 
-    @admin.display(description=text, ordering=name, empty_value="–")
+    @admin.display(description=text, ordering=name)
     def column(row: Model) -> object:
         value = getattr(row, name)
-        return None if value is None else show(value)
+        return None if value is None or (count and not getattr(row, count)) else show(value)
 
     column.__name__ = f"{name}_shown"
     return column
 
 
-def rounded(name: str, digits: int = 1, description: Text = "") -> Column:
-    """Return a column with the number rounded to *digits* decimals."""
-    return number_column(name, lambda value: shown(round(value, digits)), description)
+def rounded(name: str, digits: int = 1, description: Text = "", count: str = "") -> Column:
+    """Return a column with the number rounded to *digits* decimals. *count*: see `number_column`."""
+    return number_column(name, lambda value: shown(round(value, digits)), description, count)
 
 
 def percentage(name: str, description: Text = "") -> Column:

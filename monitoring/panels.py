@@ -338,9 +338,10 @@ def hit_rate_line(periods: Sequence[tuple[float, list[Sample]]], cache: str) -> 
     line: list[Point] = []
     for at, in_period in periods:
         requests = samples.sum_increments(in_period, "recsys_cache_requests_total", "cache", "outcome")
-        counts = {outcome: requests[cache, outcome] for outcome in ("hit", "stale", "miss")}
-        if sum(counts.values()):
-            line.append((at, percent(counts["hit"] + counts["stale"], sum(counts.values()))))
+        hit, stale, miss = (requests[cache, outcome] for outcome in ("hit", "stale", "miss"))
+        rate = percent(hit + stale, hit + stale + miss)
+        if rate is not None:
+            line.append((at, rate))
     return line
 
 
@@ -354,7 +355,7 @@ def cache_size(loaded: Sequence[Sample], kind: str, cache: str) -> int | None:
     name = (f"recsys_{shared}cache_{kind}", (("cache", cache),))
     if cache in PROCESS_CACHES:
         newest = {sample.process: sample.gauges[name] for sample in loaded if name in sample.gauges}
-        return int(sum(newest.values()))
+        return int(sum(newest.values())) if newest else None
     return next((int(sample.gauges[name]) for sample in reversed(loaded) if name in sample.gauges), None)
 
 
@@ -364,8 +365,9 @@ def downsample(points: Sequence[tuple[float, int]], limit: int = 60) -> Sequence
     return [*points[:-1:step], points[-1]]
 
 
-def percent(part: float, whole: float) -> float:
-    return round(100 * part / whole, 1) if whole else 0.0
+def percent(part: float, whole: float) -> float | None:
+    """Return the percentage that *part* is of *whole*, or None for an empty whole."""
+    return round(100 * part / whole, 1) if whole else None
 
 
 def milliseconds(seconds: float | None) -> float | None:

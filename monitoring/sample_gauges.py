@@ -14,6 +14,8 @@ from monitoring.gauges import GaugeValues
 from monitoring.metrics import ComputedGauge
 from monitoring.samples import Sample
 
+HEAP_SIZE = ("recsys_memory_bytes", (("kind", "heap"),))
+"""The heap of a process when it was sampled, in bytes."""
 WINDOW = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 MIN_FEEDS = 20
@@ -41,7 +43,7 @@ def compute_sample_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
             for quantile in ("p50", "p95", "p99")
         },
         metrics.HEAP_BYTES: unlabeled_values(
-            max((sampled_memory_bytes(sample, "heap") for sample in recent), default=None)
+            max((size for sample in recent if (size := sample.gauges.get(HEAP_SIZE)) is not None), default=None)
         ),
         metrics.MEMORY_USAGE_RATIO: unlabeled_values(system_memory.memory_usage_share()),
         metrics.CACHE_HIT_RATIO: hit_ratios(recent),
@@ -56,11 +58,6 @@ def compute_sample_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
 
 def unlabeled_values(value: float | None) -> GaugeValues:
     return {} if value is None else {(): value}
-
-
-def sampled_memory_bytes(sample: Sample, kind: str) -> float:
-    """Return the memory of *kind* (heap or kernel) of a process when it was sampled."""
-    return sample.gauges.get(("recsys_memory_bytes", (("kind", kind),)), 0.0)
 
 
 def hit_ratios(window: Sequence[Sample]) -> GaugeValues:

@@ -105,11 +105,12 @@ def open_erasures(at: datetime) -> Iterable[StateLine]:
 def last_hour(at: datetime) -> Iterable[StateLine]:
     """Yield the pages served and the fallbacks of the last full hour."""
     hour = at.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-    sums = FeedHour.objects.filter(hour=hour).aggregate(
-        pages=Sum("page_count", default=0), fallbacks=Sum("fallback_count", default=0)
-    )
+    sums = FeedHour.objects.filter(hour=hour).aggregate(pages=Sum("page_count"), fallbacks=Sum("fallback_count"))
     link = list_link(FeedHour._meta.label)
     pages, fallbacks = sums["pages"], sums["fallbacks"]
+    if pages is None:
+        yield StateLine(gettext("No page of the last full hour is counted yet"), link)
+        return
     served = ngettext("{n} page served in the last full hour", "{n} pages served in the last full hour", pages)
     yield StateLine(with_count(served, pages), link)
     if fallbacks:
@@ -147,7 +148,7 @@ def newest_evaluation(at: datetime) -> Iterable[StateLine]:
     """Yield the newest quality score."""
     newest = Evaluation.objects.filter(quality_score__isnull=False).values_list("quality_score", "created_at").first()
     if newest:
-        score, measured_at = decimals(newest[0] or 0.0, 2), newest[1]
+        score, measured_at = decimals(newest[0], 2), newest[1]
         text = gettext("Quality score {score}, measured {age}").format(score=score, age=age(measured_at, at))
         yield StateLine(text, list_link(Evaluation._meta.label))
 

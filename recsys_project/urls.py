@@ -8,6 +8,7 @@ from django.urls import include, path
 from django.utils.translation import gettext_lazy
 
 from monitoring import extensions
+from monitoring.number_texts import UNKNOWN
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
 from recsys_project import admin_pages, model_texts
@@ -20,6 +21,7 @@ admin.site.unregister([Authenticator, EmailAddress])
 admin_pages.attach_sentences()
 model_texts.translate_models()
 admin.site.index_title = gettext_lazy("Overview")
+admin.site.empty_value_display = UNKNOWN
 
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [

@@ -46,7 +46,7 @@ from flags.models import (
 from flags.services import experiments
 from monitoring.admin_columns import StateLabel, percentage
 from monitoring.clock import now
-from monitoring.number_texts import grouped, percent, significant
+from monitoring.number_texts import UNKNOWN, grouped, percent, significant
 from monitoring.row_forms import NamedFieldsForm, UnchangedRowAdmin, UnchangedRowForm
 from values.json_text import StrictDecoder
 
@@ -456,7 +456,7 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
 
     def lift(name: str) -> str:
         value = numbers[name]
-        return "–" if value is None else plots.format_lift(value)
+        return UNKNOWN if value is None else plots.format_lift(value)
 
     return {
         "metric": comparison.metric,
@@ -465,13 +465,13 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
         "is_guardrail": comparison.is_guardrail,
         "slice_label": comparison.slice_label.partition("=")[2],
         "variant": comparison.variant,
-        "control": significant(numbers["control_mean"] or 0.0),
-        "mean": significant(numbers["mean"] or 0.0),
+        "control": significant(numbers["control_mean"]),
+        "mean": significant(numbers["mean"]),
         "lift": lift("lift"),
         "interval": gettext("{low} to {high}").format(low=lift("lift_low"), high=lift("lift_high"))
         if numbers["lift"] is not None
-        else "–",
-        "chance_better": percent(numbers["chance_better"] or 0.0),
+        else UNKNOWN,
+        "chance_better": percent(numbers["chance_better"]),
         "verdict": VERDICT_LABELS[comparison.verdict],
     }
 

@@ -51,13 +51,19 @@ def summarize(report: Report) -> str:
     if not goals:
         return gettext("The goal has no result yet.")
     harmed = [row for row in report.comparisons if row.is_guardrail and not row.slice_label and row.verdict == "worse"]
-    leader = max(goals, key=lambda row: (row.verdict == "better", row.numbers["chance_better"] or 0.0))
+    leader = max(goals, key=rank_goal)
     sentences = [describe_leader(leader)]
     sentences += [
         gettext("{variant} makes the guardrail {metric} worse.").format(variant=row.variant, metric=row.metric)
         for row in harmed
     ]
     return " ".join(sentences)
+
+
+def rank_goal(row: ComparisonRow) -> tuple[bool, float]:
+    """Return the key by which variants are compared: a better one first, then by the chance of being better."""
+    chance = row.numbers["chance_better"]
+    return row.verdict == "better", -1.0 if chance is None else chance
 
 
 def describe_leader(row: ComparisonRow) -> str:
@@ -71,7 +77,7 @@ def describe_leader(row: ComparisonRow) -> str:
     else:
         outcome = "ahead" if (row.numbers["difference"] > 0) == row.higher_is_better else "behind"
     sentence = gettext(LEADER_SENTENCES[outcome, has_lift])
-    return sentence.format(variant=row.variant, metric=row.metric, lift=percent(abs(lift or 0.0)))
+    return sentence.format(variant=row.variant, metric=row.metric, lift=percent(None if lift is None else abs(lift)))
 
 
 LEADER_SENTENCES = {
@@ -103,8 +109,8 @@ def check_sample_ratio(report: Report) -> Finding:
         gettext("{variant} {count} ({share}, expected {expected})").format(
             variant=variant,
             count=grouped(count),
-            share=percent(count / total) if total else "–",
-            expected=percent(report.expected_shares.get(variant, 0.0)),
+            share=percent(count / total if total else None),
+            expected=percent(report.expected_shares.get(variant)),
         )
         for variant, count in report.units.items()
     )
@@ -129,7 +135,7 @@ def check_exposure(report: Report) -> Finding:
         )
     share = percent(total / report.reachable_units)
     text = gettext("{count} of about {reachable} units that can be exposed were ({share}).").format(
-        count=grouped(total), reachable=grouped(round(report.reachable_units or 0)), share=share
+        count=grouped(total), reachable=grouped(round(report.reachable_units)), share=share
     )
     return Finding(gettext("Exposure rate"), Tone.GOOD, text)
 
@@ -137,11 +143,13 @@ def check_exposure(report: Report) -> Finding:
 def check_open_windows(report: Report) -> Finding:
     """Return how many units are still within the goal's window, so that their figures may change."""
     total = sum(report.units.values())
+    if not total:
+        return Finding(gettext("Open windows"), Tone.GOOD, gettext("No unit was exposed."))
     first = report.analyzed_at.date() - timedelta(days=report.window_days) if report.analyzed_at else date.max
     recent = sum(
         count for days in report.daily_units.values() for day, count in days.items() if date.fromisoformat(day) > first
     )
-    share = recent / total if total else 0.0
+    share = recent / total
     text = gettext(
         "{share} of the units were exposed within the {days} days of the goal's window. Their figures may still change."
     ).format(share=percent(share), days=report.window_days)
@@ -188,9 +196,9 @@ def estimate_power(report: Report) -> str:
 
 def time_left(report: Report) -> str:
     """Return when enough units will have been exposed."""
-    if report.is_out_of_reach:
+    if report.is_out_of_reach and report.reachable_units is not None:
         text = gettext("The platform has too few members: {n} can be exposed. Choose a larger minimum effect.")
-        return with_count(text, round(report.reachable_units or 0))
+        return with_count(text, round(report.reachable_units))
     if report.days_left is None:
         return gettext("When that will be is not known yet.")
     days = max(1, round(report.days_left))

@@ -37,8 +37,8 @@ ID, POST_ID = identifier("id", gettext_lazy("id")), identifier("post_id", gettex
 DURATION = rounded("duration_ms", description=gettext_lazy("ms"))
 HOUR_FIGURES = (
     rounded("slate_count", 0, gettext_lazy("slates")),
-    rounded("p50_ms", description=gettext_lazy("p50 ms")),
-    rounded("p95_ms", description=gettext_lazy("p95 ms")),
+    rounded("p50_ms", description=gettext_lazy("p50 ms"), count="slate_count"),
+    rounded("p95_ms", description=gettext_lazy("p95 ms"), count="slate_count"),
     rounded("fallback_count", 0, gettext_lazy("fallbacks")),
     rounded("page_count", 0, gettext_lazy("pages")),
     rounded("served_count", 0, gettext_lazy("served")),

@@ -11,7 +11,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from monitoring.admin_columns import rounded
 from monitoring.admin_lists import ServiceRowsAdmin
-from monitoring.number_texts import decimals, significant
+from monitoring.number_texts import UNKNOWN, decimals, significant
 from recommendations.admin.formatting import html_table
 from recommendations.models import Evaluation
 from recommendations.services.measuring.evaluations import EVALUATED_FEED, EVALUATED_METRIC, TARGET_SCORE
@@ -56,8 +56,9 @@ class EvaluationAdmin(ServiceRowsAdmin):
     def trend(self, evaluation: Evaluation) -> SafeString | str:
         """Return a picture of the quality scores of this and earlier evaluations with the same split."""
         earlier = Evaluation.objects.filter(split=evaluation.split, created_at__lte=evaluation.created_at)
-        scored = earlier.filter(quality_score__isnull=False)[:TREND_EVALUATIONS]
-        points = [(f"{row.created_at:%Y-%m-%d}", float(row.quality_score or 0)) for row in reversed(scored)]
+        scored = earlier.filter(quality_score__isnull=False).values_list("created_at", "quality_score")
+        newest = reversed(scored[:TREND_EVALUATIONS])
+        points = [(f"{at:%Y-%m-%d}", score) for at, score in newest if score is not None]
         return draw_trend(points) if points else gettext("There is no score yet.")
 
     @admin.display(description=gettext_lazy("Figures"))
@@ -83,7 +84,7 @@ class EvaluationAdmin(ServiceRowsAdmin):
 def format_interval(figure: dict[str, float | None] | None) -> str:
     """Return a figure with its limits, or a dash if it is unknown."""
     if figure is None or figure["value"] is None:
-        return "–"
+        return UNKNOWN
     low, high = figure["low"], figure.get("high")
     limits = "" if low is None or high is None else f" [{decimals(low, 3)}; {decimals(high, 3)}]"
     return decimals(figure["value"], 3) + limits

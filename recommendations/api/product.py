@@ -81,7 +81,7 @@ class SegmentOut(serializers.Serializer):
     member_count = serializers.IntegerField()
     served_count = serializers.IntegerField()
     engagement_rate = serializers.FloatField(allow_null=True, help_text="In percent.")
-    cold_start_share = serializers.FloatField(help_text="In percent.")
+    cold_start_share = serializers.FloatField(allow_null=True, help_text="In percent.")
 
 
 class ListedPostOut(serializers.Serializer):

@@ -75,24 +75,18 @@ def build_section(report: SetReport) -> str:
 
 
 def build_plots(report: SetReport) -> list[str]:
-    """Return the compared metrics with their intervals, and accuracy against coverage."""
+    """Return the compared metrics with their intervals, and accuracy against coverage, where they are known."""
     labels = {metric.key: metric.label for metric in METRICS}
     plots = []
     for key in COMPARED:
-        dots = [Dot(s.name, *read_limits(s.figures[key]), s.is_peer) for s in report.systems]
+        known = [(s, s.figures[key]) for s in report.systems]
+        dots = [Dot(s.name, f.value, f.low, f.high, s.is_peer) for s, f in known if f.value is not None]
         plots.append(build_figure(draw_dots(f"{labels[key]} of each system", dots), f"{labels[key]} and 95 % interval"))
-    points = [
-        Point(s.name, s.figures["coverage"].value or 0.0, s.figures[MAIN].value or 0.0, s.is_peer)
-        for s in report.systems
-    ]
+    pairs = [(s, s.figures["coverage"].value, s.figures[MAIN].value) for s in report.systems]
+    points = [Point(s.name, x, y, s.is_peer) for s, x, y in pairs if x is not None and y is not None]
     title = f"{labels[MAIN]} against {labels['coverage']}"
     plots.append(build_figure(draw_scatter(title, labels["coverage"], labels[MAIN], points), title))
     return plots
-
-
-def read_limits(figure: Figure) -> tuple[float, float | None, float | None]:
-    """Return the value of a figure, 0 if it is unknown, and its limits."""
-    return figure.value or 0.0, figure.low, figure.high
 
 
 def build_figure(svg: str, caption: str) -> str:

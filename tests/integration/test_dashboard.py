@@ -205,6 +205,17 @@ def test_the_variants_panel_compares_a_week_of_hours():
     assert len(service_panels.days_panel(NOW).plots[0].lines["pages served"]) == 2
 
 
+def test_what_was_not_measured_is_not_shown_as_0():
+    """An hour whose pages all came from caches has no time to build a slate, and no share of its slates."""
+    values = {"feed": "discovery", "engine": "plain", "variant": "control", "page_count": 5, "served_count": 50}
+    FeedHour.objects.create(hour=NOW - timedelta(hours=1), **values)
+    table = service_panels.variants_panel(NOW).tables[0]
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert [row[name] for name in ("p50 ms", "worst p95 ms", "fallback %", "empty %")] == [None] * 4
+    assert service_panels.days_panel(NOW).plots[1].lines == {"p95": []}
+    assert general_panels.percent(0, 0) is None
+
+
 def test_a_cache_of_each_process_shows_the_sum_of_its_newest_sizes():
     """A cache that was not used in a period has no hit rate there."""
 

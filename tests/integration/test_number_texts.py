@@ -1,8 +1,10 @@
 """Pages of staff write numbers as their language does: 12,345.6 in English, 12.345,6 in German. Ids are no numbers."""
 
+import ast
 import re
 from datetime import timedelta
 from html import unescape
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -15,9 +17,10 @@ from django.utils.translation import override
 
 from flags.models.guarded import allow_guarded_writes
 from monitoring.number_texts import decimals, grouped, percent, significant, with_count
+from recommendations.admin.activity import HOUR_FIGURES
 from recommendations.admin.formatting import html_table
 from recommendations.admin.trained_models import format_metric
-from recommendations.models import Interaction, PrivacySettings
+from recommendations.models import FeedHour, Interaction, PrivacySettings
 from tests.factories import NOW
 
 ID, COUNT, SMALL_COUNT, MEASURE = 7_654_321, 1_234_567, 23_456, 54_321.5
@@ -45,6 +48,12 @@ CONSTRAINED = {
 }
 """Values that a constraint or a page asks for, and arrays with many numbers."""
 APPS = ("recommendations", "flags", "access", "monitoring")
+NAMED_BY_DATA = {
+    *("AlertRule", "ApiKey", "EmbeddingModel", "Evaluation", "ExclusionGroup", "Experiment", "Flag", "Job"),
+    *("MaintenanceTask", "Member", "Metric", "Post", "PrivacySettings", "RankingPolicy", "RolloutPlan", "Segment"),
+    "TrainedModel",
+}
+"""Their texts are names and numbers."""
 NAMED = {PrivacySettings}
 """Their texts are the ids of members."""
 MAIN = re.compile(r"<main.*</main>", re.DOTALL)
@@ -138,6 +147,7 @@ def test_numbers_of_all_lists_and_rows_have_separators_and_ids_have_none(client,
 def test_the_text_of_a_row_says_what_it_is_costs_no_query_and_holds_no_text_of_a_member(django_assert_num_queries):
     """The box that selects a row has the row's text, so that a text that reads a row would be read for each row."""
     rows = {model: sample_row(model) for model in admin.site._registry if model._meta.app_label in APPS}
+    alike = {}
     with override("de"):
         for model, row in rows.items():
             fresh = model._base_manager.get(pk=row.pk)
@@ -145,6 +155,10 @@ def test_the_text_of_a_row_says_what_it_is_costs_no_query_and_holds_no_text_of_a
                 text = str(fresh)
             assert re.search("[a-zäöü]{2}", text.replace(str(row.pk), "")) or model in NAMED, (model, text)
             assert "secret" not in text, model
+            with override("en"):
+                if text == str(fresh):
+                    alike[model.__name__] = text
+    assert alike.keys() == NAMED_BY_DATA, alike
 
 
 @pytest.mark.django_db
@@ -176,6 +190,38 @@ def test_texts_have_numbers_of_the_language(language, texts):
             *(grouped(COUNT), with_count("{n} posts", 1235), decimals(0.5, 2), decimals(-1234.567, 2)),
             *(significant(12.5), significant(12_345.6), significant(0.00001), percent(0.04), percent(0.005)),
         ]
+
+
+def test_an_unknown_figure_is_a_dash():
+    assert [grouped(None), decimals(None, 2), significant(None), percent(None), with_count("{n} posts", None)] == [
+        *("–", "–", "–", "–", "– posts"),
+    ]
+    hour = FeedHour(slate_count=0, p50_ms=0.0, p95_ms=0.0)
+    shown = [column(hour) for column in HOUR_FIGURES if column.__name__ in ("p50_ms_shown", "p95_ms_shown")]
+    assert shown == [None, None], "an hour in which no slate was built has no time to build one"
+    hour.slate_count = 2
+    assert str(HOUR_FIGURES[1](hour)) == "0.0"
+
+
+def find_filled_figures(source):
+    """Return the expressions in a module that give an unknown figure the value 0 for a text."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    writers = {"decimals", "float", "grouped", "percent", "round", "shown", "significant", "with_count"}
+    texts = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in writers]
+    choices = {node for call in texts for node in ast.walk(call) if isinstance(node, ast.BoolOp)}
+    return sorted(ast.unparse(node) for node in choices if is_zero(node.values[-1]))
+
+
+def is_zero(node):
+    return isinstance(node, ast.Constant) and node.value == 0
+
+
+def test_no_page_shows_an_unknown_figure_as_0():
+    root = Path(__file__).parents[2]
+    modules = [path for app in (*APPS, "recsys_project") for path in (root / app).rglob("*.py")]
+    found = {path.name: faults for path in modules if (faults := find_filled_figures(path.read_text()))}
+    assert found == {}
+    assert find_filled_figures("f(percent(x['a'] or 0.0)); round(abs(y or 0)); z or 0") == ["x['a'] or 0.0", "y or 0"]
 
 
 def test_tables_have_numbers_of_the_language():

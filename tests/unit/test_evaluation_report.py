@@ -16,8 +16,8 @@ from recommendations.evaluation.interactions import Interactions
 from recommendations.evaluation.measure import FEED_SIZE, METRICS, measure
 from recommendations.evaluation.peers import Ease, PeerSystem, Popularity, Random
 from recommendations.evaluation.plots import LABEL, Dot, Point, draw_dots, draw_scatter, find_ticks, spread
-from recommendations.evaluation.report import build_json, build_report, format_table
-from recommendations.evaluation.report_page import build_page
+from recommendations.evaluation.report import Figure, build_json, build_report, format_table
+from recommendations.evaluation.report_page import build_page, build_plots
 from recommendations.evaluation.slices import slice_by_history
 from recommendations.evaluation.splits import last_one_out, split_by_time
 
@@ -127,6 +127,9 @@ def test_a_metric_without_values_is_a_dash():
     )
     assert "miscalibration" not in mixed.systems[1].figures
     assert build_page("Mixed", [mixed])
+    ours = {"figures": dict.fromkeys(mixed.systems[0].figures, Figure(None)), "name": "unknown"}
+    plots = "".join(build_plots(replace(mixed, systems=[mixed.systems[0], replace(mixed.systems[0], **ours)])))
+    assert "popularity" in plots and "unknown" not in plots, "what is unknown is not drawn at 0"
 
 
 def test_a_report_without_peers_compares_nothing(data):

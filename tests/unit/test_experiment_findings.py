@@ -51,6 +51,7 @@ def make_report(*rows, **values):
             ],
             "won is better than the control by 2 % on likes; this is conclusive.",
         ),
+        ([row(difference=1, chance_better=None)], "bold is ahead on likes; this is not yet conclusive."),
         ([row()], "bold and the control are equal on likes so far; this is not yet conclusive."),
         (
             [row(verdict="better", difference=1, lift=0.125)],
@@ -103,6 +104,12 @@ def test_health_says_how_many_units_were_exposed():
     assert "(25 %)" in findings.check_exposure(known).text
     full = make_report(units={"control": 250}, reachable_units=250.0)
     assert findings.check_exposure(full).text == "250 units were exposed, which is all that can be."
+
+
+def test_what_is_unknown_is_not_shown_as_0():
+    report = make_report(units={"control": 0, "bold": 0}, expected_shares={"control": 0.5})
+    assert findings.check_sample_ratio(report).text.startswith("control 0 (–, expected 50 %); bold 0 (–, expected –)")
+    assert findings.check_open_windows(report).text == "No unit was exposed."
 
 
 def test_health_says_how_many_units_are_within_the_window():

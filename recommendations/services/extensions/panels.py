@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from django.db.models import F, Max, Sum
+from django.db.models import F, Max, Q, Sum
 from django.urls import reverse
 from django.utils.translation import gettext
 
@@ -24,6 +24,8 @@ MAX_REQUESTS = 5_000
 ENGINES_WINDOW = timedelta(hours=1)
 WEEK = timedelta(days=7)
 MAX_JOBS = 10
+HAS_SLATES = Q(slate_count__gt=0)
+"""Without slates, the times to build one are unknown."""
 
 
 def engines_panel(now: datetime) -> Panel:
@@ -53,7 +55,7 @@ def engines_panel(now: datetime) -> Panel:
                 len(requests),
                 gettext("since {time} UTC").format(time=f"{requests[-1][3]:%H:%M}"),
             ),
-            Stat(translatable("by fallback"), share, "%", "bad" if share > 1 else "good"),
+            Stat(translatable("by fallback"), share, "%", "bad" if share and share > 1 else "good"),
         ],
         bars=[Bars(translatable("Fallbacks by step"), gettext("feeds"), dict(fallbacks))] if fallbacks else [],
         tables=[
@@ -79,7 +81,7 @@ def variants_panel(now: datetime) -> Panel:
     sums = hours.values("feed", "variant").annotate(
         slates=Sum("slate_count"),
         weighted_p50_ms=Sum(F("p50_ms") * F("slate_count")),
-        worst_p95_ms=Max("p95_ms"),
+        worst_p95_ms=Max("p95_ms", filter=HAS_SLATES),
         fallbacks=Sum("fallback_count"),
         empty=Sum("empty_count"),
         served=Sum("served_count"),
@@ -89,7 +91,7 @@ def variants_panel(now: datetime) -> Panel:
         [
             *(row["feed"], row["variant"], row["slates"], engaged_percent(row)),
             round(row["weighted_p50_ms"] / row["slates"], 1) if row["slates"] else None,
-            round(row["worst_p95_ms"], 1),
+            None if row["worst_p95_ms"] is None else round(row["worst_p95_ms"], 1),
             percent(row["fallbacks"], row["slates"]),
             percent(row["empty"], row["slates"]),
             row["served"],
@@ -143,7 +145,7 @@ def days_panel(now: datetime) -> Panel:
     hours = FeedHour.objects.filter(hour__gte=now - WEEK).order_by()
     sums = (
         hours.values("hour")
-        .annotate(pages=Sum("page_count"), slates=Sum("slate_count"), worst_p95_ms=Max("p95_ms"))
+        .annotate(pages=Sum("page_count"), slates=Sum("slate_count"), worst_p95_ms=Max("p95_ms", filter=HAS_SLATES))
         .order_by("hour")
     )
     rows = [(row["hour"].timestamp(), row) for row in sums]
@@ -157,7 +159,7 @@ def days_panel(now: datetime) -> Panel:
         gettext("pages served"): [(at, row["pages"]) for at, row in rows],
         gettext("slates built"): [(at, row["slates"]) for at, row in rows],
     }
-    worst = [(at, round(row["worst_p95_ms"], 1)) for at, row in rows]
+    worst = [(at, round(row["worst_p95_ms"], 1)) for at, row in rows if row["worst_p95_ms"] is not None]
     return Panel(
         plots=[
             Plot(translatable("Pages and slates per hour"), "", counts),

@@ -100,7 +100,7 @@ class Segment:
     served_count: int
     engagement_rate: float | None
     """In percent."""
-    cold_start_share: float
+    cold_start_share: float | None
     """In percent."""
 
 
@@ -360,7 +360,7 @@ def new_posts_reached(period: Period) -> float | None:
     created = public_posts().filter(created_at__gte=period.starts_at, created_at__lt=period.ends_at)
     new = created.order_by("-created_at")
     counts = list(new.values_list("stats__served_count", flat=True)[:MAX_NEW_POSTS])
-    return percent(sum((count or 0) >= NEW_POST_IMPRESSIONS for count in counts), len(counts))
+    return percent(sum(count is not None and count >= NEW_POST_IMPRESSIONS for count in counts), len(counts))
 
 
 def cold_start_share(period: Period) -> float | None:
@@ -542,7 +542,7 @@ def describe_segment(
     requests = {(page.request_id, page.member_id) for page in counted}
     rate = percent(sum(engaged[key] for key in requests), sum(len(page.post_ids) for page in counted))
     members = len({page.member_id for page in pages})
-    return Segment(kind, name, members, served, round_figure(rate), round(percent(cold, served) or 0.0, 3))
+    return Segment(kind, name, members, served, round_figure(rate), round_figure(percent(cold, served)))
 
 
 def list_posts(period: Period, before: Period) -> list[ListedPost]:
