@@ -18,8 +18,11 @@ PAGES = {
     "policy": ("/admin/recommendations/rankingpolicy/add/", ".policy-preview ol"),
     "admin": ("/admin/", "main"),
     "api": ("/api/docs/", ".opblock"),
+    "graphql": ("/explore/graphql/", "#tree section"),
 }
 """The name of each image, the page that it shows, and what the page contains once it has loaded."""
+PRESSED = {"graphql": ("#run", "#response-time")}
+"""By the name of an image: a button to press on its page, and what the page contains afterwards."""
 SIZE = {"width": 1280, "height": 860}
 
 
@@ -48,6 +51,10 @@ def main() -> int:
         for name, (path, content) in PAGES.items():
             page.goto(path)
             page.locator(content).first.wait_for()
+            if name in PRESSED:
+                button, result = PRESSED[name]
+                page.locator(button).click()
+                page.locator(result).first.wait_for()
             page.screenshot(path=FOLDER / "images" / f"{name}.png")
         browser.close()
     return 0
