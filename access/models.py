@@ -88,4 +88,4 @@ class UsageAlert(models.Model):
         constraints = [models.UniqueConstraint(fields=["kind", "caller", "hour"], name="one_usage_alert_an_hour")]
 
     def __str__(self) -> str:
-        return f"{self.kind} by {self.caller}"
+        return f"{self.caller}: {self.get_kind_display()}"

@@ -9,7 +9,7 @@ from django.db.models import Field, Model, QuerySet
 from django.forms import ChoiceField, ModelForm
 from django.http import HttpRequest
 from django.utils.text import capfirst
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -70,8 +70,8 @@ class NoticeInline(TabularInline):  # type: ignore[misc]
 class AlertAdmin(UnchangedRowAdmin):
     list_display = (
         "name",
-        "severity",
-        "state",
+        "severity_text",
+        "state_text",
         rounded("value", 4),
         "began_at",
         "fired_at",
@@ -82,12 +82,27 @@ class AlertAdmin(UnchangedRowAdmin):
     search_fields = ("name", "summary", "note")
     date_hierarchy = "began_at"
     fields = (
-        *("name", "severity", "state", "value", "summary", "labels", "began_at", "fired_at", "resolved_at"),
-        *("acknowledged_at", "acknowledged_by", "note"),
+        *("name", "severity_text", "state_text", "value", "summary_text", "labels"),
+        *("began_at", "fired_at", "resolved_at", "acknowledged_at", "acknowledged_by", "note"),
     )
     readonly_fields = fields[:-1]
     inlines = (NoticeInline,)
     actions = ("acknowledge",)
+
+    @admin.display(description=gettext_lazy("severity"), ordering="severity")
+    def severity_text(self, alert: Alert) -> str:
+        """Return the severity in the language of the page. One that only Alertmanager uses is as it was sent."""
+        return gettext(alert.severity)
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_text(self, alert: Alert) -> str:
+        """Return the state in one word: that of a pending alert is a sentence elsewhere."""
+        return gettext(alert.state)
+
+    @admin.display(description=gettext_lazy("summary"))
+    def summary_text(self, alert: Alert) -> str:
+        """Return the summary in the language of the page."""
+        return alert.shown_summary
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import override
 from unfold.admin import ModelAdmin
 
 from monitoring.number_texts import grouped
 
 
 class ListAdmin(ModelAdmin):  # type: ignore[misc]
-    """An admin whose list does not count all rows beside the filtered rows, and writes their count with separators."""
+    """
+    An admin whose list does not count all rows beside the filtered rows, and writes their count with separators.
+
+    The log of staff changes names rows in one language: it is stored, and others read it.
+    """
 
     show_full_result_count = False
     list_per_page = 50
@@ -31,6 +37,21 @@ class ListAdmin(ModelAdmin):  # type: ignore[misc]
             count = context["cl"].result_count
             context["selection_note_all"] = context["selection_note_all"].replace(str(count), grouped(count))
         return response
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Record that a row was added."""
+        with override(settings.LANGUAGE_CODE):
+            return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Record that a row was changed."""
+        with override(settings.LANGUAGE_CODE):
+            return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Record that rows were deleted."""
+        with override(settings.LANGUAGE_CODE):
+            return super().log_deletions(request, queryset)
 
 
 class ServiceRowsAdmin(ListAdmin):

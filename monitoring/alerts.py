@@ -15,14 +15,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
-from django.utils.translation import gettext
+from django.utils.translation import gettext, override
 
 from monitoring import gauges, health, maintenance, metrics
 from monitoring.dashboard import Panel, Stat, Table, register_panel
 from monitoring.gauges import GaugeValues
 from monitoring.metrics import ComputedGauge
 from monitoring.models import Alert, AlertRule, MaintenanceTask, Notice, Silence
-from monitoring.models.alerts import SEVERITIES
+from monitoring.models.alerts import SEVERITIES, describe_breach
 from monitoring.transactions import write_transaction
 from values.translation import translatable
 
@@ -94,12 +94,16 @@ def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
         elif alert is not None:
             alert.delete()  # the breach was shorter than the rule's duration
         return
+    facts = {name: getattr(rule, name) for name in ("metric", "comparison", "threshold", "advice")}
+    with override(settings.LANGUAGE_CODE):  # what is stored is in one language
+        summary = describe_breach(facts, value)[:300]
     values: dict[str, Any] = {
         "name": rule.name,
         "severity": rule.severity,
         "value": value,
         "labels": rule.labels,
-        "summary": f"{rule.metric} is {value:.4g}, {rule.comparison} {rule.threshold:g}. {rule.advice}".strip()[:300],
+        "summary": summary,
+        "facts": facts,
     }
     # An alert that a clock which was ahead has opened would otherwise not fire until that time has come.
     began_at = min(alert.began_at, now) if alert else now
@@ -173,17 +177,17 @@ def alerts_panel(now: datetime) -> Panel:
     rows = [
         [
             alert.name,
-            alert.severity,
-            alert.state,
+            alert.shown_summary,
+            gettext(alert.severity),
+            gettext(alert.state),
             f"{alert.fired_at or alert.began_at:%Y-%m-%d %H:%M}",
             gettext("yes") if alert.acknowledged_at else gettext("no"),
-            alert.summary,
         ]
         for alert in alerts
     ]
     columns = [
-        *(translatable("alert"), translatable("severity"), translatable("state")),
-        *(translatable("since (UTC)"), translatable("acknowledged"), translatable("summary")),
+        *(translatable("alert"), translatable("summary"), translatable("severity"), translatable("state")),
+        *(translatable("since (UTC)"), translatable("acknowledged")),
     ]
     problem = evaluation_problem(now)
     firing = Stat(translatable("alerts firing"), count, "", "bad" if count else "" if problem else "good")

@@ -101,7 +101,7 @@ def list_files(folder: str, suffix: str) -> Iterator[Path]:
     """Return the files of the apps with this suffix, in *folder* of an app (empty: anywhere)."""
     for app in APPS:
         for path in sorted((ROOT / app).rglob(f"*{suffix}")):
-            if (not folder or folder in path.parts) and "migrations" not in path.parts:
+            if not folder or folder in path.parts:
                 yield path
 
 

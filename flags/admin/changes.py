@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_lazy
 from unfold.decorators import action, display
@@ -64,9 +63,7 @@ class FlagChangeAdmin(ServiceRowsAdmin):
 
     @display(description=gettext_lazy("Guardrail checks"))
     def guardrail_checks(self, row: FlagChange) -> str:
-        text = gettext("{guardrail}: {value} over {samples} samples, {verdict}")
-        lines = [text.format(**{name: localize(value) for name, value in check.items()}) for check in row.evidence]
-        return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
+        return format_html_join("", "<div>{}</div>", ((text,) for text in row.evidence_texts))
 
 
 @admin.register(PendingChange)

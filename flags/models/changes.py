@@ -1,5 +1,8 @@
 """The change history, changes that are pending approval, and the token that signals a change to every process."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.contrib.auth import get_user_model
 from django.db import models
 from django.utils.translation import gettext
@@ -7,6 +10,8 @@ from django.utils.translation import gettext
 from flags.models.append_only import AppendOnlyModel
 from flags.models.flags import Flag
 from flags.models.guarded import GuardedModel
+from flags.models.plans import describe_guardrail
+from monitoring.number_texts import grouped, significant
 from values.translation import translatable
 
 
@@ -44,6 +49,30 @@ def name_action(action: str) -> str:
     return gettext(action.replace("_", " "))
 
 
+VERDICTS = {
+    "holds": translatable("holds"),
+    "breached": translatable("breached"),
+    "too_few_samples": translatable("too few samples"),
+    "unreadable": translatable("could not be read"),
+}
+
+
+def describe_check(check: Mapping[str, Any]) -> str:
+    """
+    Return the result of checking a guardrail, in the language of the page.
+
+    *check* is one of `FlagChange.evidence`. One of a version that stored no bound names its guardrail in English.
+    """
+    named = ("gauge", "variant", "bound", "threshold")
+    guardrail = describe_guardrail(*(check[name] for name in named)) if "bound" in check else check["guardrail"]
+    return gettext("{guardrail}: {value} over {samples} samples, {verdict}").format(
+        guardrail=guardrail,
+        value=significant(check["value"] if check["samples"] else None, 6),
+        samples=grouped(check["samples"]),
+        verdict=gettext(VERDICTS[check["verdict"]]),
+    )
+
+
 class FlagChange(AppendOnlyModel):
     """A recorded change: the user or system rule, the reason, and the document before and after."""
 
@@ -66,12 +95,17 @@ class FlagChange(AppendOnlyModel):
         indexes = [models.Index(fields=["subject", "key", "-changed_at"], name="flag_changes_by_subject")]
 
     def __str__(self) -> str:
-        return f"{self.key} {self.action}"
+        return f"{self.key} {name_action(self.action)}"
 
     @property
     def action_label(self) -> str:
         """Return the action in words, in the language of the page."""
         return name_action(self.action)
+
+    @property
+    def evidence_texts(self) -> list[str]:
+        """Return the guardrail checks in words, in the language of the page."""
+        return list(map(describe_check, self.evidence))
 
     @property
     def actor_name(self) -> str:
@@ -107,7 +141,7 @@ class PendingChange(GuardedModel):
         ordering = ["-requested_at", "-pk"]
 
     def __str__(self) -> str:
-        return f"{self.key} {self.action}"
+        return f"{self.key} {name_action(self.action)}"
 
 
 class PayloadVersion(models.Model):

@@ -2,6 +2,7 @@
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.translation import gettext
 
 from flags.models.guarded import GuardedModel
 from flags.models.segments import Segment
@@ -112,7 +113,8 @@ class Rule(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        return f"{significant(self.percentage, 6)} % of {self.segment or 'all members'}"
+        name = self.segment or gettext("all members")
+        return gettext("{number} % of {segment}").format(number=significant(self.percentage, 6), segment=name)
 
 
 class Prerequisite(GuardedModel):
@@ -127,4 +129,4 @@ class Prerequisite(GuardedModel):
         constraints = [models.UniqueConstraint(fields=["flag", "required_flag"], name="one_prerequisite_per_flag")]
 
     def __str__(self) -> str:
-        return f"{self.required_flag} is {self.value}"
+        return gettext("{flag} is {value}").format(flag=self.required_flag, value=self.value)

@@ -2,6 +2,7 @@
 
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.utils.translation import gettext
 
 from flags.models.flags import PERCENTAGE_VALIDATORS, Flag
 from flags.models.guarded import GuardedModel
@@ -89,5 +90,10 @@ class Guardrail(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        variant = f" of {self.variant}" if self.variant else ""
-        return f"{self.gauge}{variant} {self.Bound(self.bound).label} {significant(self.threshold)}"
+        return describe_guardrail(self.gauge, self.variant, self.bound, self.threshold)
+
+
+def describe_guardrail(gauge: str, variant: str, bound: str, threshold: float) -> str:
+    """Return what a guardrail requires, in the language of the page, such as "errors of new at most 0.5"."""
+    metric = gettext("{gauge} of {variant}").format(gauge=gauge, variant=variant) if variant else gauge
+    return f"{metric} {gettext(Guardrail.Bound(bound).label)} {significant(threshold)}"

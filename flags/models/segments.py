@@ -1,6 +1,7 @@
 """Models of segments: groups of units, defined by attributes or lists, that several flags can share."""
 
 from django.db import models
+from django.utils.translation import gettext
 
 from flags.models.guarded import GuardedModel
 
@@ -59,4 +60,4 @@ class Condition(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.attribute} {self.Operator(self.operator).label} {', '.join(map(str, self.values))}"
+        return f"{self.attribute} {gettext(self.Operator(self.operator).label)} {', '.join(map(str, self.values))}"

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError
-from django.utils.translation import gettext
+from django.utils.translation import gettext, override
 
 from flags import gauges
 from flags.documents import format_timestamp, guardrail_variants, plan_document
@@ -36,6 +37,10 @@ class GuardrailCheck:
     """The result of checking one guardrail, saved as evidence with the plan's change."""
 
     guardrail: str
+    gauge: str
+    variant: str
+    bound: str
+    threshold: float
     value: float | None
     samples: int
     verdict: str
@@ -158,8 +163,20 @@ def check_guardrail(row: Guardrail, phase_started_at: datetime, now: datetime) -
         verdict = "too_few_samples" if samples < row.min_samples else "holds" if is_within else "breached"
     except (KeyError, DatabaseError):
         log.exception("guardrail_gauge_failed", extra={"metric": row.gauge})
+    with override(settings.LANGUAGE_CODE):  # what is stored is in one language
+        text = str(row)
     return GuardrailCheck(
-        str(row), value, samples, verdict, format_timestamp(since) or "", format_timestamp(now) or "", row.on_breach
+        guardrail=text,
+        gauge=row.gauge,
+        variant=row.variant,
+        bound=row.bound,
+        threshold=row.threshold,
+        value=value,
+        samples=samples,
+        verdict=verdict,
+        since=format_timestamp(since) or "",
+        until=format_timestamp(now) or "",
+        on_breach=row.on_breach,
     )
 
 

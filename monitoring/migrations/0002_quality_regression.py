@@ -1,6 +1,10 @@
 from django.db import migrations
 
-ADVICE = "Compare the two newest evaluations in the admin, and roll back the policy, model or release that changed."
+from values.translation import translatable
+
+ADVICE = translatable(
+    "Compare the two newest evaluations in the admin, and roll back the policy, model or release that changed."
+)
 
 
 def add_rule(apps, schema_editor):

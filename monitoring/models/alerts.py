@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -12,6 +13,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext
 
 from monitoring.number_texts import significant
+from values.translation import translatable
 
 SEVERITIES = [("low", "low"), ("medium", "medium"), ("high", "high"), ("critical", "critical")]
 
@@ -77,6 +79,27 @@ class AlertRule(models.Model):
         return self.is_beyond(value, limit)
 
 
+ALERT_STATES = (translatable("pending"), translatable("firing"), translatable("resolved"))
+"""What the states of alerts are called in the names of alerts."""
+BREACHES = {
+    "above": translatable("{metric} is {value}, above {threshold}. {advice}"),
+    "below": translatable("{metric} is {value}, below {threshold}. {advice}"),
+}
+
+
+def describe_breach(facts: Mapping[str, Any], value: float | None) -> str:
+    """
+    Return what an alert says, in the language of the page.
+
+    *facts* are those of `Alert.facts`. The advice of a rule that a new installation has is translated; one that an
+    operator has written is as it was written.
+    """
+    advice = facts["advice"] and gettext(facts["advice"])
+    text = gettext(BREACHES[facts["comparison"]])
+    threshold = significant(facts["threshold"])
+    return text.format(metric=facts["metric"], value=significant(value), threshold=threshold, advice=advice).strip()
+
+
 class Alert(models.Model):
     """One breach of a rule: pending for the rule's duration, then firing, then resolved. The row stays as a record."""
 
@@ -94,6 +117,11 @@ class Alert(models.Model):
     state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING)
     value = models.FloatField(null=True, blank=True, help_text="The metric value at the last evaluation.")
     summary = models.CharField(max_length=300, blank=True)
+    facts = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="What the summary says of the rule: metric, comparison, threshold and advice. Empty: as it was sent.",
+    )
     labels = models.JSONField(default=dict, blank=True)
     began_at = models.DateTimeField(help_text="When the breach was first seen.")
     fired_at = models.DateTimeField(null=True, blank=True)
@@ -115,7 +143,16 @@ class Alert(models.Model):
         indexes = [models.Index(fields=["state", "-began_at"], name="alerts_by_state")]
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.state})"
+        return gettext("{name} ({state})").format(name=self.name, state=gettext(self.state))
+
+    @property
+    def shown_summary(self) -> str:
+        """
+        The summary in the language of the page.
+
+        A summary of Alertmanager, or of a version that stored no facts, is in the language in which it was stored.
+        """
+        return describe_breach(self.facts, self.value) if self.facts else self.summary
 
 
 class Silence(models.Model):
@@ -135,7 +172,8 @@ class Silence(models.Model):
         constraints = [models.CheckConstraint(condition=Q(ends_at__gt=F("starts_at")), name="silences_end")]
 
     def __str__(self) -> str:
-        return f"{self.rule_name or 'every alert'} until {self.ends_at:%Y-%m-%d %H:%M}"
+        name = self.rule_name or gettext("every alert")
+        return gettext("{name} until {time}").format(name=name, time=f"{self.ends_at:%Y-%m-%d %H:%M}")
 
     def covers(self, alert: Alert) -> bool:
         """Return whether this silence suppresses the notices of *alert*."""
@@ -176,4 +214,4 @@ class Notice(models.Model):
         indexes = [models.Index(fields=["state", "due_at"], name="notices_due")]
 
     def __str__(self) -> str:
-        return f"{self.alert} by {self.channel}"
+        return gettext("{alert} by {channel}").format(alert=self.alert, channel=self.channel)

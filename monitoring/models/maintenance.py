@@ -48,7 +48,7 @@ class MaintenanceRun(models.Model):
         indexes = [models.Index(fields=["name", "-started_at"], name="runs_by_task")]
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.outcome}"
+        return f"{self.name}: {self.get_outcome_display()}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:

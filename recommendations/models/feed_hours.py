@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext
 
 
 class FeedHour(models.Model):
@@ -32,4 +33,6 @@ class FeedHour(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.feed} by {self.engine}, {self.variant}: {self.hour:%Y-%m-%d %H}h"
+        return gettext("{feed} by {engine}, {variant}: {hour}").format(
+            feed=self.feed, engine=self.engine, variant=self.variant, hour=f"{self.hour:%Y-%m-%d %H}h"
+        )

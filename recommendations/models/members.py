@@ -129,4 +129,4 @@ class Relationship(models.Model):
         indexes = [models.Index(fields=["target", "kind", "source"], name="relationships_by_target")]
 
     def __str__(self) -> str:
-        return f"{related_name(self, 'source')} {self.kind} {related_name(self, 'target')}"
+        return f"{related_name(self, 'source')}: {self.get_kind_display()} {related_name(self, 'target')}"

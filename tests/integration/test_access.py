@@ -715,7 +715,7 @@ def test_the_admin_lists_and_reviews_alerts(admin_client):
     UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, baseline=1.5)
     page = admin_client.get("/admin/access/usagealert/")
     assert page.status_code == 200 and b"abc" in page.content
-    assert str(UsageAlert.objects.get()) == "spike by abc"
+    assert str(UsageAlert.objects.get()) == "abc: far more requests than this caller usually sends"
     form = {"action": "mark_reviewed", "_selected_action": [UsageAlert.objects.get().pk]}
     admin_client.post("/admin/access/usagealert/", form)
     assert UsageAlert.objects.get().is_reviewed

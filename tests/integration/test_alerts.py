@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.core import mail
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.utils.translation import gettext, override
 from pydantic import SecretStr
 
 from monitoring import alerts, gauges, latency, metrics, notices, samples, tasks
@@ -71,6 +73,38 @@ def test_an_alert_is_pending_then_fires_and_resolves_at_clears_at(gauge):
     assert alert.value == 9 and "above 10" in alert.summary
     evaluate_at(7, 11, gauge)
     assert Alert.objects.count() == 2
+
+
+def test_the_summary_is_in_the_language_of_the_page_and_what_is_stored_and_sent_is_english(gauge, admin_client):
+    advice = "Check which cache misses, and whether Redis evicts keys."
+    AlertRule.objects.update(threshold=10.5, advice=advice)
+    with override("de"):
+        evaluate_at(1, 1234.5, gauge)
+        evaluate_at(3, 1234.5, gauge)
+        alert = Alert.objects.get()
+        german = f"{GAUGE.name} ist 1.234, über 10,5. Prüfen Sie, welchem Cache"
+        assert alert.shown_summary.startswith(german)
+        assert alerts.alerts_panel(NOW).tables[0].rows[0][1] == alert.shown_summary
+        assert notices.webhook_alert(alert)["summary"] == alert.summary
+    assert alert.summary == alert.shown_summary == f"{GAUGE.name} is 1,234, above 10.5. {advice}"
+    page = f"/admin/monitoring/alert/{alert.pk}/change/"
+    html = admin_client.get(page, headers={"Accept-Language": "de"}).content.decode()
+    assert german in html and "ausgelöst" in html and "mittel" in html
+    AlertRule.objects.update(comparison="below", threshold=9000, clears_at=None, advice="")
+    evaluate_at(4, 1, gauge)
+    with override("de"):
+        assert Alert.objects.get().shown_summary == f"{GAUGE.name} ist 1, unter 9.000."
+        AlertRule.objects.update(advice="Call {name}.")
+        evaluate_at(5, 1, gauge)
+        assert Alert.objects.get().shown_summary.endswith(". Call {name}."), "what an operator wrote is not translated"
+        Alert.objects.update(facts=None)
+        assert Alert.objects.get().shown_summary == f"{GAUGE.name} is 1, below 9,000. Call {{name}}."
+
+
+@pytest.mark.django_db
+def test_the_advice_of_each_rule_of_a_new_installation_is_translated():
+    with override("de"):
+        assert [text for text in AlertRule.objects.values_list("advice", flat=True) if gettext(text) == text] == []
 
 
 def test_a_short_breach_leaves_no_alert(gauge):
@@ -320,7 +354,8 @@ def test_alerts_are_acknowledged_by_an_action(gauge, admin_client, django_user_m
 
 
 @pytest.mark.django_db
-def test_a_silence_has_the_user_who_created_it(client, django_user_model):
+def test_a_silence_has_the_user_who_created_it_and_is_logged_in_english(client, django_user_model):
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "de"
     form = {
         "starts_at_0": "2026-06-01",
         "starts_at_1": "12:00",
@@ -336,6 +371,9 @@ def test_a_silence_has_the_user_who_created_it(client, django_user_model):
     assert submit_page(client, page, form | {"reason": "a long move"}).status_code == 302
     silence.refresh_from_db()
     assert (silence.reason, silence.created_by.username) == ("a long move", "first")
+    assert client.post(page.replace("change", "delete"), {"post": "yes"}).status_code == 302
+    names = list(LogEntry.objects.values_list("object_repr", flat=True))
+    assert names == ["every alert until 2026-06-02 12:00"] * 3, "what is stored is in one language"
 
 
 def test_the_admin_names_each_row():
@@ -354,7 +392,7 @@ def test_the_admin_names_each_row():
         "too_much until 2026-06-01 12:00",
         f"{alert} by email",
         "tidy",
-        "tidy: failed",
+        "tidy: Failed",
     ]
 
 

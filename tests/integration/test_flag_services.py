@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import DatabaseError, connection
+from django.utils.translation import override
 
 from flags import attributes, gauges, snapshot
 from flags.attributes import Attribute, AttributeType
@@ -385,6 +386,31 @@ def test_a_breach_turns_the_flag_off_and_saves_the_evidence(metric_values):
     assert advance_to(48)[0] == state, "it stays rolled back"
     rollouts.start(key="p", actor=TEST, why="fixed", now=NOW)
     assert Flag.objects.get(key="f").is_enabled
+
+
+def test_the_evidence_is_stored_in_english_and_shown_in_the_language_of_the_page(metric_values):
+    values, _ = metric_values
+    start_plan()
+    values["errors"] = (0.2, 1000)
+    with override("de"):
+        [change] = advance_to(0.5)[1]
+        assert change.evidence_texts[0] == "errors von on höchstens 0,01: 0,2 bei 1.000 Messungen, verletzt"
+    assert change.evidence[0]["guardrail"] == "errors of on at most 0.01"
+    assert change.evidence_texts[0] == "errors of on at most 0.01: 0.2 over 1,000 samples, breached"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "samples", "text"),
+    [
+        ("holds", 7, "errors at most 1: 0,5 bei 7 Messungen, eingehalten"),
+        ("too_few_samples", 0, "errors at most 1: – bei 0 Messungen, zu wenige Messungen"),
+        ("unreadable", 0, "errors at most 1: – bei 0 Messungen, nicht lesbar"),
+    ],
+)
+def test_evidence_of_an_earlier_version_has_its_verdict_in_the_language_of_the_page(verdict, samples, text):
+    with override("de"):
+        check = {"guardrail": "errors at most 1", "value": 0.5, "samples": samples, "verdict": verdict}
+        assert FlagChange(evidence=[check]).evidence_texts == [text]
 
 
 def test_a_breach_can_pause_the_plan(metric_values):

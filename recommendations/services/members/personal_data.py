@@ -376,7 +376,7 @@ TABLES: dict[str, Table] = {
         columns(
             none="id key rule name severity state value labels began_at fired_at resolved_at acknowledged_at",
             staff="acknowledged_by",
-            text="summary note",
+            text="summary facts note",
         ),
         kept_until="SERVED_RETENTION_DAYS",
     ),
