@@ -7,6 +7,7 @@ import numpy as np
 from recommendations.contracts import POPULARITY_SUMS, Policy
 from recommendations.stores.bulk import update_columns
 from recommendations.stores.popularity_sums import add_to_sums, bound_weights
+from recommendations.stores.row_groups import group_rows
 
 POSTS_PER_CHUNK = 500
 COLUMNS = ("occurred_at", "id", "member_id", "post_id", "kind", "member__region")
@@ -23,8 +24,9 @@ def sum_learned_interactions(apps, schema_editor):
     for start in range(0, len(all_ids), POSTS_PER_CHUNK):
         post_ids = all_ids[start : start + POSTS_PER_CHUNK]
         learned = sorted(interactions.filter(post__in=post_ids).values_list(*COLUMNS))
-        pairs = ((member, post) for _, _, member, post, _, _ in learned)
-        added = bound_weights(pairs, (policy.popularity_weights[row[4]] for row in learned))
+        pairs = group_rows(*(np.array([row[column] for row in learned], np.int64) for column in (2, 3)))
+        weights = np.array([policy.popularity_weights[row[4]] for row in learned])
+        added = bound_weights(pairs.numbers, weights).tolist()
         changes = [(post, region, at.timestamp(), add) for (at, _, _, post, _, region), add in zip(learned, added)]
         rows = {(row.post_id, ""): row for row in post_stats.objects.filter(pk__in=post_ids)}
         fill_sums(rows, [((post, ""), at, weight) for post, _, at, weight in changes], policy)

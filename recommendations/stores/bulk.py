@@ -12,13 +12,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from django.db import connection, models, transaction
 from django.db.backends.utils import CursorWrapper
 
 from recommendations.contracts import BoolArray
+from recommendations.stores.sql import to_array, wanted_rows
 
 BATCH_ROWS = 10_000
 """Rows per statement. Changes the speed, never the result."""
@@ -48,6 +49,47 @@ def insert_columns(
         for names, batch in prepare_batches(model, columns, shared_values or {}):
             inserted += insert_batch(cursor, quote_table(model), names, batch)
     return inserted
+
+
+def insert_missing(
+    model: type[models.Model],
+    key: Mapping[str, Sequence[int] | Sequence[str]],
+    shared_values: Mapping[str, object],
+) -> None:
+    """
+    Insert those rows with these values of a *key* that do not exist, in their order, by one statement.
+
+    *key* has the columns of a unique constraint, and at least one row; *shared_values* one value for all rows.
+    """
+    wanted, parameters = wanted_rows(key)
+    shared = {**default_values(model, key), **shared_values}
+    fields, quote = {f.attname: f for f in model._meta.concrete_fields}, connection.ops.quote_name
+    names = ", ".join(quote(str(fields[name].column)) for name in (*key, *shared))
+    order = ", ".join(f"wanted.{name}" for name in key)
+    values = ", ".join([order, *["%s"] * len(shared)])
+    is_same = " AND ".join(f"t.{quote(str(fields[name].column))} = wanted.{name}" for name in key)
+    table = quote_table(model)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({names}) SELECT {values} FROM {wanted}"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {table} t WHERE {is_same}) ORDER BY {order} ON CONFLICT DO NOTHING",
+            [*(fields[name].get_db_prep_save(value, connection) for name, value in shared.items()), *parameters],
+        )
+
+
+def upsert_columns(model: type[models.Model], columns: Mapping[str, Column]) -> None:
+    """
+    Insert rows, or replace the other columns of the rows with the same primary key.
+
+    *columns* holds one sequence per attribute name, all of one length. The first has the primary keys.
+    """
+    fields = {f.attname: f for f in model._meta.concrete_fields}
+    key, *others = (connection.ops.quote_name(str(fields[name].column)) for name in columns)
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in others)
+    conflict = f"ON CONFLICT ({key}) DO UPDATE SET {assignments}"
+    with one_transaction(), connection.cursor() as cursor:
+        for names, batch in prepare_batches(model, columns, {}):
+            insert_batch(cursor, quote_table(model), names, batch, conflict)
 
 
 def insert_new_rows(
@@ -107,7 +149,7 @@ def quote_table(model: type[models.Model]) -> str:
 def update_columns(
     model: type[models.Model],
     primary_keys: Sequence[int],
-    columns: Mapping[str, Sequence[object]],
+    columns: Mapping[str, Column],
     shared_values: Mapping[str, object],
 ) -> None:
     """
@@ -115,20 +157,30 @@ def update_columns(
 
     *columns* holds one sequence per attribute name, in the order of the keys; *shared_values* one value for all rows.
     """
+    if not len(primary_keys):
+        return
     fields = {f.attname: f for f in model._meta.concrete_fields}
-    quote = connection.ops.quote_name
-    names = [str(fields[name].column) for name in (*columns, *shared_values)]
-    assignments = ", ".join(f"{quote(name)} = %s" for name in names)
-    shared = [fields[name].get_db_prep_save(value, connection) for name, value in shared_values.items()]
-    rows = zip(
-        *(prepare_values(fields[name], values) for name, values in columns.items()),
-        *([value] * len(primary_keys) for value in shared),
-        primary_keys,
-        strict=True,
-    )
-    table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
+    key, table = model._meta.pk, quote_table(model)
+    values = {fields[name]: prepare_values(fields[name], column) for name, column in columns.items()}
+    shared = {fields[name]: fields[name].get_db_prep_save(value, connection) for name, value in shared_values.items()}
+    names = {field: connection.ops.quote_name(str(field.column)) for field in (*values, *shared, key)}
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        cursor.executemany(f"UPDATE {table} SET {assignments} WHERE {key} = %s", list(rows))
+        if connection.vendor == "postgresql":
+            # One statement: otherwise the driver would take longer for each row than all else.
+            assignments = [*(f"{names[field]} = new.{names[field]}" for field in values)]
+            assignments += [f"{names[field]} = %s" for field in shared]
+            arrays = ", ".join(f"%s::{field.rel_db_type(connection)}[]" for field in (key, *values))
+            new = f"unnest({arrays}) AS new ({', '.join(names[field] for field in (key, *values))})"
+            condition = f"{table}.{names[key]} = new.{names[key]}"
+            parameters: list[Any] = [*shared.values(), *map(to_array, (primary_keys, *values.values()))]
+            cursor.execute(f"UPDATE {table} SET {', '.join(assignments)} FROM {new} WHERE {condition}", parameters)
+        else:
+            assignments = [f"{names[field]} = %s" for field in (*values, *shared)]
+            rows = zip(
+                *values.values(), *([value] * len(primary_keys) for value in shared.values()), primary_keys, strict=True
+            )
+            sql = f"UPDATE {table} SET {', '.join(assignments)} WHERE {names[key]} = %s"
+            cursor.executemany(sql, list(rows))
 
 
 def refresh_statistics(*tables: type[models.Model]) -> None:
@@ -179,17 +231,24 @@ def format_time(value: datetime) -> str:
 def to_database_times(values: np.ndarray) -> list[object]:
     """Return datetime64 (n,), in UTC, as the driver expects them. One by one would take twice as long on SQLite."""
     if connection.vendor == "sqlite" and len(values):
-        texts: list[object] = np.char.replace(np.datetime_as_string(values, unit="s"), "T", " ").tolist()
-        return texts
+        # As Django stores them: with a fraction of a second only if there is one.
+        texts = np.char.replace(np.datetime_as_string(values, unit="us"), "T", " ")
+        return cast("list[object]", np.char.replace(texts, ".000000", "").tolist())
     return [value.replace(tzinfo=UTC) for value in values.astype("datetime64[us]").tolist()]
 
 
-def insert_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]]) -> int:
-    """Insert *rows* and return how many were inserted."""
+def insert_batch(
+    cursor: CursorWrapper,
+    table: str,
+    columns: str,
+    rows: list[tuple[Any, ...]],
+    conflict: str = "ON CONFLICT DO NOTHING",
+) -> int:
+    """Insert *rows* and return how many were inserted, or updated in a *conflict*."""
     if connection.vendor == "postgresql":
-        return len(insert_returning(cursor, table, columns, rows, "1"))
+        return len(insert_returning(cursor, table, columns, rows, "1", conflict))
     marks = ", ".join(["%s"] * len(rows[0]))
-    cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows)
+    cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}", rows)
     return int(cursor.rowcount)
 
 
@@ -213,20 +272,25 @@ def insert_batch_by_key(
 
 
 def insert_returning(
-    cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]], returned: str
+    cursor: CursorWrapper,
+    table: str,
+    columns: str,
+    rows: list[tuple[Any, ...]],
+    returned: str,
+    conflict: str = "ON CONFLICT DO NOTHING",
 ) -> list[tuple[Any, ...]]:
-    """Insert *rows* into PostgreSQL, and return the expressions *returned* of each row that was inserted."""
-    conflict = f"ON CONFLICT DO NOTHING RETURNING {returned}"
+    """Insert *rows* into PostgreSQL, and return the expressions *returned* of each row that was written."""
+    ending = f"{conflict} RETURNING {returned}"
     if len(rows) < MIN_COPY_ROWS:
         marks = ", ".join([f"({', '.join(['%s'] * len(rows[0]))})"] * len(rows))
-        cursor.execute(f"INSERT INTO {table} ({columns}) VALUES {marks} {conflict}", list(chain.from_iterable(rows)))
+        cursor.execute(f"INSERT INTO {table} ({columns}) VALUES {marks} {ending}", list(chain.from_iterable(rows)))
         return list(cursor.fetchall())
     # COPY cannot skip rows that violate a constraint. So the rows are inserted from a temporary table.
     cursor.execute(f"CREATE TEMPORARY TABLE incoming AS SELECT {columns} FROM {table} WITH NO DATA")
     with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-    cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming {conflict}")
+    cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming {ending}")
     inserted = list(cursor.fetchall())
     cursor.execute("DROP TABLE incoming")
     return inserted

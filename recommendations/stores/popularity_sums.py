@@ -8,14 +8,13 @@ history.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from recommendations.contracts import POPULARITY_SUMS, Float32Array, Float64Array, Int32Array, Int64Array
+from recommendations.stores.row_groups import count_before
 
 HalfLives = tuple[float, ...]
 """Seconds, one for each of `POPULARITY_SUMS`; infinity for a sum that does not decay."""
@@ -41,34 +40,32 @@ FAST_WEIGHTS = {"hour_sum": 1 / 3, "day_sum": 1 / 3, "week_sum": 1 / 3}
 """The weights of the fast sums in the trend of a post. Changes the answer."""
 
 
-def bound_weights(pairs: Iterable[tuple[int, int]], weights: Iterable[float]) -> list[float]:
+def bound_weights(pairs: Int64Array, weights: Float64Array) -> Float64Array:
     """
-    Return what each interaction adds to the sums of its post. *pairs* are member and post of each, oldest first.
+    Return what each interaction (n,) adds to the sums of its post, oldest first. *pairs* number its member and post.
 
     An interaction adds its weight until the interactions of this member with this post have added `MAX_MEMBER_WEIGHT`.
     A negative interaction adds nothing.
     """
-    totals: dict[tuple[int, int], float] = defaultdict(float)
-    added = []
-    for pair, weight in zip(pairs, weights, strict=True):
-        added.append(max(min(weight, MAX_MEMBER_WEIGHT - totals[pair]), 0.0))
-        totals[pair] += added[-1]
+    added = np.zeros(len(weights))
+    totals = np.zeros(pairs.max(initial=-1) + 1)
+    numbers = count_before(pairs)
+    # The first interaction of every pair, then the second of every pair, and so on.
+    for rows in np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1]):
+        added[rows] = np.maximum(np.minimum(weights[rows], MAX_MEMBER_WEIGHT - totals[pairs[rows]]), 0.0)
+        totals[pairs[rows]] += added[rows]
     return added
 
 
-def scale_weights(groups: Sequence[Hashable], weights: Sequence[float], bound: float) -> list[float]:
+def scale_weights(groups: Int64Array, weights: Float64Array, bound: float) -> Float64Array:
     """
     Return the weights (n,), scaled so that those of each group add up to at most *bound*: w · min(1, bound / sum).
 
-    The result does not depend on the order of the interactions of a group.
+    *groups* (n,) number the group of each. The result does not depend on the order of the interactions of a group.
     """
-    totals: dict[Hashable, float] = defaultdict(float)
-    for group, weight in zip(groups, weights, strict=True):
-        totals[group] += weight
-    return [
-        weight * min(1.0, bound / totals[group]) if weight else 0.0
-        for group, weight in zip(groups, weights, strict=True)
-    ]
+    totals = np.bincount(groups, weights)
+    factors = np.divide(bound, totals, out=np.ones(len(totals)), where=totals > bound)
+    return np.asarray(weights * factors[groups])
 
 
 def add_to_sums(

@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 from django.db import IntegrityError, transaction
 
-from recommendations.models import Interaction, Member, Post, PostEmbedding, ServedPage
+from recommendations.models import (
+    Interaction,
+    Member,
+    Post,
+    PostEmbedding,
+    PostStats,
+    ReactionHistory,
+    RegionStats,
+    ServedPage,
+)
 from recommendations.stores import bulk
-from recommendations.stores.bulk import insert_columns, insert_new_rows
+from recommendations.stores.bulk import insert_columns, insert_missing, insert_new_rows, update_columns, upsert_columns
+from recommendations.stores.sql import one_of
 
 pytestmark = pytest.mark.django_db
 
@@ -144,3 +154,70 @@ def test_any_number_of_rows_is_inserted_and_the_new_ones_are_known(count):
     assert Member.objects.count() == 1 + count
     assert all(member.languages == ["de", "日本"] for member in Member.objects.exclude(external_id__in=["m0", "m1"]))
     assert insert_columns(Member, columns, {"changed_at": NOW}) == 0
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_an_upsert_inserts_rows_and_replaces_the_others(count):
+    """On PostgreSQL, by values and by COPY."""
+    ids = [member.pk for member in members(count + 1)]
+    upsert_columns(ReactionHistory, {"member_id": ids[:1], "reactions": [b"old"], "reacted_at": [b"then"]})
+    reactions, times = [bytes([n, 0, 255]) for n in range(count + 1)], [b"now"] * (count + 1)
+    upsert_columns(ReactionHistory, {"member_id": ids, "reactions": reactions, "reacted_at": times})
+    rows = ReactionHistory.objects.order_by("pk").values_list("pk", "reactions", "reacted_at")
+    assert [(pk, bytes(own), bytes(at)) for pk, own, at in rows] == list(zip(ids, reactions, times, strict=True))
+
+
+def posts(count):
+    (author,) = members(1)
+    columns = {"external_id": [f"p{n}" for n in range(count)], "created_at": [NOW] * count}
+    insert_columns(Post, columns, {"author_id": author.pk, "changed_at": NOW})
+    return list(Post.objects.order_by("pk").values_list("pk", flat=True))
+
+
+def test_only_missing_rows_are_inserted():
+    first, second = posts(2)
+    RegionStats.objects.create(post_id=first, region="DE", total_sum=4, summed_at=NOW, changed_at=NOW)
+    key = {"post_id": [first, first, second], "region": ["DE", "it's", "DE"]}
+    insert_missing(RegionStats, key, {"summed_at": NOW, "changed_at": NOW, "total_sum": 0.5})
+    insert_missing(PostStats, {"post_id": [first]}, {"summed_at": NOW, "changed_at": NOW})
+    rows = RegionStats.objects.order_by("post", "region").values_list("post", "region", "total_sum", "hour_sum")
+    assert list(rows) == [(first, "DE", 4, 0), (first, "it's", 0.5, 0), (second, "DE", 0.5, 0)]
+    assert PostStats.objects.get().summed_at == NOW
+
+
+def test_updated_columns_are_read_back_unchanged():
+    first, second, third = posts(3)
+    times = [NOW, NOW.replace(microsecond=0), NOW]
+    columns = {
+        "text": ["tab\t quote\" 'back\\slash, {👩‍👧} %s", "", "NULL"],
+        "tags": [["a", "日本"], [], ["{}"]],
+        "removed_at": [None, NOW, NOW.replace(microsecond=0)],
+        "created_at": np.array([time.replace(tzinfo=None) for time in times], "datetime64[us]"),
+        "visibility": [0, 3, 1],
+    }
+    update_columns(Post, [first, second, third], columns, {"language": "pt-BR", "changed_at": NOW})
+    rows = list(Post.objects.order_by("pk").values_list(*columns, "language", "changed_at"))
+    expected = zip(*(times if name == "created_at" else values for name, values in columns.items()), strict=True)
+    assert rows == [(*row, "pt-BR", NOW) for row in expected]
+    assert Post.objects.filter(created_at=NOW.replace(microsecond=0)).count() == 1, "times are stored as Django does"
+
+
+@pytest.mark.parametrize("sums", [[0.1 + 0.2, 1e-300, 3.0], [None, 2.5, None]])
+def test_updated_numbers_keep_their_bits(sums):
+    ann, *_ = members(1)
+    post, *_ = posts(1)
+    for n in range(3):
+        Interaction.objects.create(
+            event_id=f"e{n}", member=ann, post_id=post, kind="like", occurred_at=NOW, received_at=NOW
+        )
+    ids = list(Interaction.objects.order_by("pk").values_list("pk", flat=True))
+    update_columns(Interaction, ids, {"value": sums, "is_learned": [True, False, True]}, {})
+    rows = Interaction.objects.order_by("pk").values_list("value", "is_learned")
+    assert list(rows) == list(zip(sums, [True, False, True], strict=True))
+    update_columns(Interaction, [], {"value": []}, {})
+
+
+def test_rows_are_found_by_many_ids_in_one_parameter():
+    ids = posts(3)
+    assert set(Post.objects.filter(pk__in=one_of(ids[1:])).values_list("pk", flat=True)) == set(ids[1:])
+    assert not Post.objects.filter(pk__in=one_of([])).exists()

@@ -87,24 +87,43 @@ def test_hits_stale_hits_and_misses_are_counted_separately(viewer):
 def test_vectors_of_posts_are_read_once_and_again_after_a_change(viewer, django_assert_num_queries):
     post = Post.objects.first()
     post_ids = {post.pk}
-    (first,) = learn.load_post_vectors(post_ids, NOW).values()
+    _, (first,) = learn.load_post_vectors(post_ids, NOW)
     with django_assert_num_queries(0):
-        (second,) = learn.load_post_vectors(post_ids, NOW).values()
+        _, (second,) = learn.load_post_vectors(post_ids, NOW)
     np.testing.assert_array_equal(first, second)
     PostEmbedding.objects.filter(post=post).update(vector=np.eye(1, 64, dtype="<f4").tobytes())
     invalidate.invalidate_posts([post.pk])
-    (changed,) = learn.load_post_vectors(post_ids, NOW).values()
+    _, (changed,) = learn.load_post_vectors(post_ids, NOW)
     assert changed[0] == 1 and count_requests("post_vectors", "hit") > 0
+
+
+def test_vectors_of_many_posts_are_read_without_the_cache(viewer, django_assert_num_queries, monkeypatch):
+    post_ids = set(Post.objects.values_list("pk", flat=True)[:4])
+    cached = learn.load_post_vectors(post_ids, NOW)
+    monkeypatch.setattr(learn, "MAX_CACHED_VECTORS", 3)
+    with django_assert_num_queries(1):
+        found = learn.load_post_vectors(post_ids, NOW)
+    assert len(found[0]) == 4
+    np.testing.assert_array_equal(found[0], cached[0])
+    np.testing.assert_array_equal(found[1], cached[1])
+
+
+def test_unusable_vectors_are_left_out_of_learning(viewer):
+    ids = list(Post.objects.order_by("pk").values_list("pk", flat=True)[:4])
+    unusable = np.zeros(64, "<f4"), np.full(64, np.nan, "<f4"), np.ones(63, "<f4")
+    for post_id, vector in zip(ids, unusable, strict=False):
+        PostEmbedding.objects.filter(post=post_id).update(vector=vector.tobytes())
+    assert learn.load_post_vectors(ids, NOW)[0].tolist() == ids[3:]
 
 
 def test_an_edited_post_gets_a_new_vector_in_the_cache(viewer):
     """Embedding the post invalidates its cached vector, whichever entry point caused it."""
     post = Post.objects.first()
-    before = learn.load_post_vectors({post.pk}, NOW)[post.pk]
+    _, before = learn.load_post_vectors({post.pk}, NOW)
     PostEmbedding.objects.filter(post=post).delete()
     Post.objects.filter(pk=post.pk).update(text="completely different words")
     factories.embed_all_posts()
-    assert not np.array_equal(learn.load_post_vectors({post.pk}, NOW)[post.pk], before)
+    assert not np.array_equal(learn.load_post_vectors({post.pk}, NOW)[1], before)
 
 
 def test_a_sweep_evicts_and_counts_the_entries_beyond_the_budget(viewer, monkeypatch):
@@ -135,7 +154,7 @@ def test_without_redis_feeds_are_the_same(viewer, monkeypatch):
     monkeypatch.setattr(settings, "ENV", unreachable)
     wiring.reset_parts()
     assert set(ids()) == set(shown)
-    assert learn.load_post_vectors({Post.objects.first().pk}, NOW)
+    assert len(learn.load_post_vectors({Post.objects.first().pk}, NOW)[0]) == 1
     assert sweep.sweep_caches(now=NOW) == {}
     invalidate.evict_members(viewer.pk)
     invalidate.invalidate_posts([1])

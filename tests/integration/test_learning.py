@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.contracts import FeedbackTarget, InteractionKind
-from recommendations.models import Interaction, InterestProfile, Post
+from recommendations.models import Interaction, InterestProfile, Post, ReactionHistory
 from recommendations.services import wiring
 from recommendations.services.learning import learn
 from recommendations.stores.bulk import insert_columns
@@ -95,6 +95,39 @@ def test_any_batches_and_a_rebuild_give_the_same_profile(ann, posts, interaction
     step_by_step = profile(ann)
     assert learn.rebuild_interests(member_id=ann.pk, now=NOW) == len(interactions)
     assert_same_profile(profile(ann), step_by_step)
+
+
+def test_members_are_learned_together_with_the_bits_of_each_alone(posts):
+    """Also a member who has a profile already, and interactions that are older than the profile."""
+    members = [factories.member(f"m{number}", is_adult=True) for number in range(4)]
+    rng = np.random.default_rng(3)
+    kinds = list(InteractionKind)
+    for _ in range(90):
+        member, post = members[min(rng.integers(6), 3)], posts[rng.integers(13)]
+        at = NOW - timedelta(seconds=int(rng.integers(40 * 86_400)))
+        factories.interaction(member, post, kinds[rng.integers(len(kinds))], at=at)
+    learn.learn_interactions(member_ids=[members[0].pk], now=NOW)
+    factories.interaction(members[0], posts[0], at=NOW - timedelta(days=50))
+    before = InterestProfile.objects.get(), ReactionHistory.objects.get()
+    pending = Interaction.objects.filter(is_learned=False)
+    ids = list(pending.values_list("pk", flat=True))
+    learn.learn_interactions(member_ids=[member.pk for member in members], now=NOW)
+    together = [stored_bits(member) for member in members]
+    for model in (InterestProfile, ReactionHistory):
+        model.objects.all().delete()
+    for row in before:
+        row.save(force_insert=True)
+    Interaction.objects.filter(pk__in=ids).update(is_learned=False)
+    for member in members:
+        learn.learn_interactions(member_ids=[member.pk], now=NOW)
+    assert [stored_bits(member) for member in members] == together
+
+
+def stored_bits(member):
+    """Return everything that is stored about the member's profile and history."""
+    profiles, histories = (model.objects.filter(pk=member.pk) for model in (InterestProfile, ReactionHistory))
+    rows = [*profiles.values_list(), *histories.values_list()]
+    return [bytes(value) if isinstance(value, memoryview) else value for row in rows for value in row]
 
 
 def test_an_interaction_costs_the_same_after_ten_and_after_three_thousand(ann, posts):

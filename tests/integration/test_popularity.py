@@ -184,7 +184,7 @@ PLACES = st.lists(
 @given(events=PLACES, data=st.data())
 @settings(max_examples=15)
 def test_learning_event_by_event_gives_the_sums_and_the_list_of_learning_at_once(monkeypatch_module, events, data):
-    monkeypatch_module(MAX_AUTHOR_DAY_WEIGHT=1.5, MAX_DAY_WEIGHT=2.5, LISTED_SHARE=0.9, CONDITIONS_PER_QUERY=2)
+    monkeypatch_module(MAX_AUTHOR_DAY_WEIGHT=1.5, MAX_DAY_WEIGHT=2.5, LISTED_SHARE=0.9)
     for model in (PostStats, RegionStats, Interaction, DampedEngagement):
         model.objects.all().delete()
     authors = [factories.member(f"a{next(numbers)}") for _ in range(2)]

@@ -1,5 +1,6 @@
 """The arithmetic of popularity: sums that decay, the bound of a member's weight, and shares of the greatest sum."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -18,6 +19,7 @@ from recommendations.stores.popularity_sums import (
     bound_weights,
     compute_heat,
     order_by,
+    scale_weights,
 )
 from recommendations.stores.relational_posts import StatsRow
 from recommendations.stores.resident_catalogue import CatalogueState, PostCounts, RegionPosts, RowOrders, with_counts
@@ -89,16 +91,34 @@ def test_removing_the_only_interactions_leaves_exact_zeros_and_no_sum_is_negativ
 
 
 def test_the_weights_of_a_member_on_a_post_are_bounded_in_order():
-    pairs = [(1, 7), (1, 7), (2, 7), (1, 8), (1, 7), (1, 7)]
-    assert bound_weights(pairs, [2.0, -1.0, 2.0, 2.0, 2.0, 2.0]) == [2.0, 0.0, 2.0, 2.0, 1.0, 0.0]
+    pairs = np.array([0, 0, 1, 2, 0, 0])
+    weights = np.array([2.0, -1.0, 2.0, 2.0, 2.0, 2.0])
+    assert bound_weights(pairs, weights).tolist() == [2.0, 0.0, 2.0, 2.0, 1.0, 0.0]
     assert MAX_MEMBER_WEIGHT == 3.0
 
 
 @given(st.lists(st.floats(-10, 10), max_size=60))
 def test_a_member_never_adds_more_than_the_bound(weights):
-    added = bound_weights([(1, 7)] * len(weights), weights)
+    added = bound_weights(np.zeros(len(weights), np.int64), np.array(weights)).tolist()
     assert all(0 <= share <= max(weight, 0) for share, weight in zip(added, weights, strict=True))
     assert sum(added) == pytest.approx(min(sum(w for w in weights if w > 0), MAX_MEMBER_WEIGHT))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(-10, 10)), max_size=60), st.floats(0.1, 20))
+def test_bounds_on_columns_give_the_bits_of_one_row_after_the_other(rows, bound):
+    totals, added, sums = Counter(), [], Counter()
+    for pair, weight in rows:
+        added.append(max(min(weight, MAX_MEMBER_WEIGHT - totals[pair]), 0.0))
+        totals[pair] += added[-1]
+        sums[pair // 2] += added[-1]
+    scaled = [
+        weight * min(1.0, bound / sums[pair // 2]) if weight else 0.0
+        for (pair, _), weight in zip(rows, added, strict=True)
+    ]
+    pairs = np.array([pair for pair, _ in rows], np.int64)
+    bounded = bound_weights(pairs, np.array([weight for _, weight in rows]))
+    assert bounded.tolist() == added
+    assert scale_weights(pairs // 2, bounded, bound).tolist() == scaled
 
 
 def popularity(*sums, at=AT_START):

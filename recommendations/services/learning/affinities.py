@@ -7,12 +7,15 @@ affinity s / (|s| + `AFFINITY_HALF_SUM`): from -1 to 1, and one half at a sum of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from recommendations.services.learning.interests import decay_factor
 
 AffinitySums = dict[str, dict[str, float]]
 """By target (`author`, `topic`, `kind`) and key (the author's primary key, the tag, the kind of post)."""
+
+AffinityKeys = Sequence[tuple[str, str]]
+"""The targets and keys of a post."""
 
 MAX_AFFINITIES = {"author": 200, "topic": 100, "kind": 16}
 """Stored sums per target: the strongest. Bounds the row's size; changes the answer for the weakest."""
@@ -26,7 +29,7 @@ def decay_affinities(sums: Mapping[str, Mapping[str, float]], seconds: float) ->
     return {target: {key: value * factor for key, value in sums.get(target, {}).items()} for target in MAX_AFFINITIES}
 
 
-def add_affinity(sums: AffinitySums, keys: Iterable[tuple[str, str]], weight: float) -> None:
+def add_affinity(sums: AffinitySums, keys: AffinityKeys, weight: float) -> None:
     """Add one interaction of *weight* to the sum of each (target, key)."""
     for target, key in keys:
         sums[target][key] = sums[target].get(key, 0.0) + weight
@@ -43,7 +46,7 @@ def trim_affinities(sums: AffinitySums) -> AffinitySums:
     }
 
 
-def affinity_keys(author_id: int, tags: Iterable[str], kind: str) -> list[tuple[str, str]]:
+def affinity_keys(author_id: int, tags: Iterable[str], kind: str) -> AffinityKeys:
     """Return the (target, key) pairs that an interaction with a post counts for: author, first tags, kind."""
     topics = [("topic", tag) for tag in list(tags)[:MAX_TAGS]]
     return [("author", str(author_id)), *topics, ("kind", kind)]

@@ -37,9 +37,8 @@ def first_day(now: datetime) -> date:
     return now.astimezone(UTC).date() - timedelta(days=CROWD_DAYS)
 
 
-def load_shares(member_days: Collection[tuple[int, date]]) -> dict[AuthorDay, float]:
+def load_shares(members: Collection[int], days: Collection[date]) -> dict[AuthorDay, float]:
     """Return what counts of the weight of members of rings, of these members on these days."""
-    members, days = {member for member, _ in member_days}, {day for _, day in member_days}
     rows = CrowdNewcomer.objects.filter(member__in=members, day__in=days, share__lt=1)
     return {(member, day, author): share for member, day, author, share in rows.values_list(*NEWCOMER_COLUMNS)}
 
@@ -50,18 +49,19 @@ def count_crowds(
     """
     Count the members who now have, or no longer have, a positive interaction with an author's posts on a day.
 
-    *known* are authors that the members have interacted with, by member. The members' rows are locked.
+    The days of those *added* are not before `first_day`. *known* are authors that the members have interacted with, by
+    member. The members' rows are locked.
     """
-    first = first_day(now)
     left = remove_newcomers(removed)
-    new, old = ({key for key in keys if key[1] >= first} for keys in (added, removed))
-    newcomers = find_newcomers(new, known)
+    first = first_day(now)
+    old = [key for key in removed if key[1] >= first]
+    newcomers = find_newcomers(added, known)
     CrowdNewcomer.objects.bulk_create(
         [CrowdNewcomer(member_id=m, day=day, author_id=a, changed_at=now) for m, day, a in sorted(newcomers)],
         ignore_conflicts=True,
     )
     changes: dict[tuple[int, date], list[int]] = defaultdict(lambda: [0, 0])
-    for keys, are_newcomers, sign in ((new, newcomers, 1), (old, left, -1)):
+    for keys, are_newcomers, sign in ((added, newcomers, 1), (old, left, -1)):
         for key in keys:
             changes[key[2], key[1]][key not in are_newcomers] += sign
     add_counts(changes, now)

@@ -15,30 +15,46 @@ import numpy as np
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import IMPLICIT_KINDS, MIN_POSITIVE_WEIGHT, Float64Array, Int64Array
 from recommendations.models import Interaction, Member, ReactionHistory
+from recommendations.stores.bulk import upsert_columns
+from recommendations.stores.interaction_columns import InteractionColumns, read_interactions
 from recommendations.stores.relational_viewers import find_consenting, is_known_adult
 from recommendations.stores.row_locks import lock_members
 
-Event = tuple[int, float, float]
-"""An interaction as a reaction needs it: the post's id, the weight of its kind, and its time in Unix seconds."""
 
-
-def add_reactions(events: Mapping[int, Sequence[Event]]) -> None:
-    """Add learned interactions to the histories of these members, whose rows are locked."""
-    columns = {member_id: reaction_columns(own) for member_id, own in events.items()}
-    columns = {member_id: column for member_id, column in columns.items() if len(column[0])}
-    stored = read_histories(list(columns))
-    write_histories({pk: stored.get(pk, Reactions.empty()).add(*column) for pk, column in columns.items()})
-
-
-def reaction_columns(events: Sequence[Event]) -> tuple[Int64Array, Float64Array]:
+def add_reactions(interactions: InteractionColumns, kind_weights: Float64Array) -> None:
     """
-    Return the signed ids and times (n,) of the events that are reactions.
+    Add learned interactions to the histories of their members, whose rows are locked.
+
+    None of them has a target: one with a target is not about the post itself. *kind_weights* are those of `KINDS`.
+    """
+    reactions = select_reactions(interactions, kind_weights)
+    if not len(reactions):
+        return
+    by_member = reactions.select(np.argsort(reactions.member_ids, kind="stable"))
+    members, firsts = np.unique(by_member.member_ids, return_index=True)
+    columns = (np.split(column, firsts[1:]) for column in sign_posts(by_member, kind_weights))
+    stored = read_histories(members.tolist())
+    write_histories(
+        {
+            pk: stored.get(pk, Reactions.empty()).add(signed_ids, times)
+            for pk, signed_ids, times in zip(members.tolist(), *columns, strict=True)
+        }
+    )
+
+
+def select_reactions(interactions: InteractionColumns, kind_weights: Float64Array) -> InteractionColumns:
+    """
+    Return the interactions that are reactions.
 
     A kind of at least `MIN_POSITIVE_WEIGHT` is a like, one of negative weight a rejection. A view is neither.
     """
-    reactions = [event for event in events if event[1] >= MIN_POSITIVE_WEIGHT or event[1] < 0]
-    signed = np.array([post_id if weight > 0 else -post_id for post_id, weight, _ in reactions], np.int64)
-    return signed, np.array([time for _, _, time in reactions], np.float64)
+    weights = kind_weights[interactions.kinds]
+    return interactions.select((weights >= MIN_POSITIVE_WEIGHT) | (weights < 0))
+
+
+def sign_posts(reactions: InteractionColumns, kind_weights: Float64Array) -> tuple[Int64Array, Float64Array]:
+    """Return the signed ids and the times (n,) of reactions, as `Reactions` has them."""
+    return np.where(kind_weights[reactions.kinds] > 0, reactions.post_ids, -reactions.post_ids), reactions.times
 
 
 def read_histories(member_ids: Sequence[int]) -> dict[int, Reactions]:
@@ -49,28 +65,23 @@ def read_histories(member_ids: Sequence[int]) -> dict[int, Reactions]:
 
 def write_histories(histories: Mapping[int, Reactions]) -> None:
     """Write the histories. A member without reactions has no row."""
-    ReactionHistory.objects.bulk_create(
-        [
-            ReactionHistory(
-                member_id=member_id,
-                reactions=reactions.signed_ids.astype("<i8").tobytes(),
-                reacted_at=reactions.times.astype("<f8").tobytes(),
-            )
-            for member_id, reactions in histories.items()
-            if len(reactions)
-        ],
-        update_conflicts=True,
-        unique_fields=["member"],
-        update_fields=["reactions", "reacted_at"],
+    written = {member_id: reactions for member_id, reactions in histories.items() if len(reactions)}
+    upsert_columns(
+        ReactionHistory,
+        {
+            "member_id": list(written),
+            "reactions": [reactions.signed_ids.astype("<i8").tobytes() for reactions in written.values()],
+            "reacted_at": [reactions.times.astype("<f8").tobytes() for reactions in written.values()],
+        },
     )
     ReactionHistory.objects.filter(pk__in=[pk for pk, reactions in histories.items() if not len(reactions)]).delete()
 
 
-def rebuild_history(member_id: int, weights: Mapping[str, float], now: datetime) -> None:
+def rebuild_history(member_id: int, kind_weights: Float64Array, now: datetime) -> None:
     """
     Rebuild the history of a member, whose row is locked, from all learned interactions since the latest reset.
 
-    The result equals the history that was learned event by event.
+    *kind_weights* are those of `KINDS`. The result equals the history that was learned event by event.
     """
     member = find_consenting(Member.objects.filter(pk=member_id)).first()
     if member is None:
@@ -81,11 +92,8 @@ def rebuild_history(member_id: int, weights: Mapping[str, float], now: datetime)
         rows = rows.filter(occurred_at__gte=member.interests_reset_at)
     if not is_known_adult(member.is_adult, member.birth_year, now):
         rows = rows.exclude(kind__in=IMPLICIT_KINDS)
-    events = [
-        (post_id, weights[kind], occurred_at.timestamp())
-        for post_id, kind, occurred_at in rows.order_by().values_list("post_id", "kind", "occurred_at").iterator()
-    ]
-    write_histories({member_id: Reactions.from_events(*reaction_columns(events))})
+    reactions = select_reactions(read_interactions(rows.order_by()), kind_weights)
+    write_histories({member_id: Reactions.from_events(*sign_posts(reactions, kind_weights))})
 
 
 def find_reacting_members(post_ids: Sequence[int]) -> list[int]:

@@ -13,22 +13,32 @@ both states: a late event or an undo may change what the member's other interact
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
-from functools import reduce
-from operator import or_
-from typing import Any, NamedTuple, TypeVar
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 import numpy as np
-from django.db.models import Q
+from django.db import connection
 
-from recommendations.contracts import MIN_POSITIVE_WEIGHT, POPULARITY_SUMS
-from recommendations.models import DampedEngagement, Interaction, Member, PostStats, RegionStats
+from recommendations.contracts import MIN_POSITIVE_WEIGHT, POPULARITY_SUMS, BoolArray, Float64Array, Int64Array
+from recommendations.models import DampedEngagement, Member, PostStats, RegionStats
 from recommendations.services import wiring
 from recommendations.services.learning import crowds
 from recommendations.services.learning.crowds import AuthorDay
-from recommendations.stores.bulk import update_columns
+from recommendations.stores.bulk import Column, insert_missing, quote_table, update_columns
+from recommendations.stores.interaction_columns import (
+    MICROSECONDS,
+    InteractionColumns,
+    StoredTime,
+    find_learned,
+    of_pairs,
+    on_days,
+    stored_time,
+    to_microseconds,
+    weigh_kinds,
+)
 from recommendations.stores.popularity_sums import (
     MAX_AUTHOR_DAY_WEIGHT,
     MAX_DAY_WEIGHT,
@@ -38,58 +48,91 @@ from recommendations.stores.popularity_sums import (
     bound_weights,
     scale_weights,
 )
+from recommendations.stores.row_groups import Groups, group_rows
+from recommendations.stores.sql import Rows, execute_query, one_of, wanted_rows
 
 NEVER = datetime.fromtimestamp(0, UTC)
 """The time of sums to which nothing has been added."""
+FIRST_DAY = NEVER.date()
+"""Day 0 of `InteractionColumns.days`."""
 LISTED_SHARE = 0.5
 """The admin lists what a member added if less than this share of it counts."""
-CONDITIONS_PER_QUERY = 50
-"""Days that one query reads. Changes the speed."""
-COLUMNS = ("occurred_at", "id", "member_id", "post_id", "kind", "post__author_id")
-
-Pair = tuple[int, int]
-"""A member and a post."""
-MemberDay = tuple[int, date]
-"""A member and a day in UTC."""
-Key = TypeVar("Key", bound=Hashable)
+SELECT_REGION_STATS = f"""
+    SELECT r.id, r.post_id, r.region, {{time}}, {", ".join(f"r.{name}" for name in POPULARITY_SUMS)}
+    FROM {{wanted}} CROSS JOIN {quote_table(RegionStats)} r
+    WHERE r.post_id = wanted.post_id AND r.region = wanted.region
+    ORDER BY r.post_id, r.region {{lock}}"""
 
 
-class LearnedRow(NamedTuple):
-    """The columns of an interaction that its weight in the sums depends on. Tuples are ordered by time, then by id."""
+@dataclass(frozen=True, eq=False)
+class GroupedRows:
+    """Interactions (n,) in the order of time, and which of them each bound takes together."""
 
-    occurred_at: datetime
-    id: int
-    member_id: int
-    post_id: int
-    kind: str
-    author_id: int
+    rows: InteractionColumns
+    pairs: Groups
+    """By member and post."""
+    member_days: Groups
+    author_days: Groups
+    """By member, day and author of the post."""
 
-    @property
-    def pair(self) -> Pair:
-        """The member and the post."""
-        return self.member_id, self.post_id
+    @classmethod
+    def of(cls, rows: InteractionColumns) -> GroupedRows:
+        """Return the groups of *rows*."""
+        return cls(
+            rows,
+            group_rows(rows.member_ids, rows.post_ids),
+            group_rows(rows.member_ids, rows.days),
+            group_rows(rows.member_ids, rows.days, rows.author_ids),
+        )
 
-    @property
-    def member_day(self) -> MemberDay:
-        """The member and the day."""
-        return self.member_id, self.occurred_at.astimezone(UTC).date()
-
-    @property
-    def author_day(self) -> AuthorDay:
-        """The member, the day and the author."""
-        return (*self.member_day, self.author_id)
-
-
-class SumChange(NamedTuple):
-    """A weight to add to the sums of a post as of *occurred_at*: what an interaction adds now, minus what it added."""
-
-    post_id: int
-    member_id: int
-    occurred_at: datetime
-    weight: float
+    def author_day_keys(self, groups: BoolArray) -> list[AuthorDay]:
+        """Return the keys of those author days (g,) for which the mask *groups* (g,) is true."""
+        rows = self.rows.select(self.author_days.firsts[groups])
+        return list(zip(rows.member_ids.tolist(), to_dates(rows.days), rows.author_ids.tolist(), strict=True))
 
 
-def count_interactions(interactions: Sequence[LearnedRow], now: datetime, sign: int = 1) -> None:
+class Weighing(NamedTuple):
+    """The weight of each row (n,) after each bound, in one state of what is learned."""
+
+    is_learned: BoolArray
+    """Whether the row is learned in this state. If not, its weights are 0."""
+    given: Float64Array
+    """By the kind of interaction."""
+    of_post: Float64Array
+    """After the bound on one post."""
+    of_author: Float64Array
+    """After the bound on the posts of one author on one day, and the share of a member of a ring."""
+    counted: Float64Array
+    """After the bound on all posts on one day: what the row adds."""
+
+
+class SumChanges(NamedTuple):
+    """
+    Weights to add to the sums of posts as of a time: what an interaction adds now, minus what it added.
+
+    All columns are (n,), in the order of time.
+    """
+
+    post_ids: Int64Array
+    member_ids: Int64Array
+    times: Float64Array
+    """Unix seconds."""
+    weights: Float64Array
+
+    def select(self, rows: Int64Array) -> SumChanges:
+        """Return the changes at these positions (m,)."""
+        return SumChanges(self.post_ids[rows], self.member_ids[rows], self.times[rows], self.weights[rows])
+
+
+class CountChanges(NamedTuple):
+    """What to add to the counts of posts, as columns (n,). A post may have several rows."""
+
+    post_ids: Int64Array
+    interactions: Int64Array
+    positive: Int64Array
+
+
+def count_interactions(interactions: InteractionColumns, now: datetime, sign: int = 1) -> None:
     """
     Add the interactions, which are not learned yet, to the popularity and the counts of their posts.
 
@@ -97,38 +140,60 @@ def count_interactions(interactions: Sequence[LearnedRow], now: datetime, sign: 
     if the member has moved, the interaction stays in the sums of the old region, where all but the total decay. The
     caller has locked the members' rows, so no other worker learns or removes interactions of these members.
     """
-    if not interactions:
+    if not len(interactions):
         return
     policy = wiring.control_policy()
-    of_these = set(interactions)
-    days, before = find_affected(of_these)
-    after = before | of_these if sign > 0 else before - of_these
+    learned = find_affected(interactions)
+    grouped = GroupedRows.of(learned.union(interactions))
+    rows, pairs, author_days = grouped.rows, grouped.pairs, grouped.author_days
+    is_of_these, is_before = np.isin(rows.ids, interactions.ids), np.isin(rows.ids, learned.ids)
+    is_after = is_before | is_of_these if sign > 0 else is_before & ~is_of_these
+    # What members add may change on all days on which they interacted with these posts.
+    is_own_pair = pairs.any_of(is_of_these)
+    is_on_days = grouped.member_days.any_of(is_own_pair[pairs.numbers])[grouped.member_days.numbers]
+    is_positive = weigh_kinds(policy.interaction_weights)[rows.kinds] >= MIN_POSITIVE_WEIGHT
     reacted_before, reacted_after = (
-        {row.author_day for row in rows if row.member_day in days and is_positive(row, policy.interaction_weights)}
-        for rows in (before, after)
+        author_days.any_of(is_learned & is_positive & is_on_days) for is_learned in (is_before, is_after)
     )
-    left = reacted_before - reacted_after
-    shares = crowds.load_shares(days)
-    weighed_before = weigh_rows(before, policy.popularity_weights, shares)
+    weights = weigh_kinds(policy.popularity_weights)[rows.kinds]
+    shares = read_shares(grouped, is_on_days)
+    before = weigh_rows(grouped, is_before, weights, shares)
     # Who does not react any more is in no crowd, and has no share.
-    shares_after = {key: share for key, share in shares.items() if key not in left}
-    weighed_after = weigh_rows(after, policy.popularity_weights, shares_after)
-    changes = find_changes(weighed_before, weighed_after, days)
-    positive_changes = count_positive(after, policy.interaction_weights)
-    positive_changes.subtract(count_positive(before, policy.interaction_weights))
-    counts = Counter(row.post_id for row in interactions)
-    count_posts(counts, positive_changes, changes, policy.popularity_half_lives, now, sign)
+    after = weigh_rows(grouped, is_after, weights, np.where(reacted_before & ~reacted_after, 1.0, shares))
+    changes = find_changes(rows, before, after, is_on_days)
+    gained = pairs.any_of(is_after & is_positive).astype(np.int64) - pairs.any_of(is_before & is_positive)
+    counts = CountChanges(
+        np.concatenate([interactions.post_ids, rows.post_ids[pairs.firsts[is_own_pair]]]),
+        np.repeat([sign, 0], [len(interactions), is_own_pair.sum()]),
+        np.concatenate([np.zeros(len(interactions), np.int64), gained[is_own_pair]]),
+    )
+    count_posts(counts, changes, policy.popularity_half_lives, now)
     count_regions(changes, policy.popularity_half_lives, now)
-    list_damped(weighed_after, {row.pair for row in of_these}, days, now)
+    list_damped(grouped, after, is_own_pair, is_on_days, now)
+    is_recent = rows.days[author_days.firsts] >= (crowds.first_day(now) - FIRST_DAY).days
+    added = grouped.author_day_keys(reacted_after & ~reacted_before & is_recent)
+    removed = grouped.author_day_keys(reacted_before & ~reacted_after)
+    crowds.count_crowds(added, removed, find_known_authors(rows.select(is_after), added), now)
+
+
+def find_known_authors(rows: InteractionColumns, keys: Collection[AuthorDay]) -> dict[int, set[int]]:
+    """Return the authors of the posts in *rows*, by member, of the members of *keys*."""
     known: dict[int, set[int]] = defaultdict(set)
-    for row in after:
-        known[row.member_id].add(row.author_id)
-    crowds.count_crowds(reacted_after - reacted_before, left, known, now)
+    own = rows.select(np.isin(rows.member_ids, [key[0] for key in keys]))
+    for member_id, author_id in zip(own.member_ids.tolist(), own.author_ids.tolist(), strict=True):
+        known[member_id].add(author_id)
+    return known
 
 
-def is_positive(row: LearnedRow, weights: Mapping[str, float]) -> bool:
-    """Return whether an interaction is in favor of its post."""
-    return weights[row.kind] >= MIN_POSITIVE_WEIGHT
+def to_dates(days: Int64Array) -> list[date]:
+    """Return days (n,) since 1970 as dates."""
+    dates: list[date] = days.astype("datetime64[D]").tolist()
+    return dates
+
+
+def to_days(dates: Sequence[date]) -> Int64Array:
+    """Return dates as days (n,) since 1970."""
+    return np.array([(day - FIRST_DAY).days for day in dates], np.int64)
 
 
 def change_shares(shares: Mapping[AuthorDay, float], now: datetime) -> None:
@@ -138,228 +203,209 @@ def change_shares(shares: Mapping[AuthorDay, float], now: datetime) -> None:
     The caller has locked the members' rows, and stores the shares in the same transaction.
     """
     policy = wiring.control_policy()
-    days = {(member_id, day) for member_id, day, _ in shares}
-    rows = find_learned(set(), days)
-    rows |= find_learned({row.pair for row in rows}, set())
-    present = crowds.load_shares(days)
-    before, after = (weigh_rows(rows, policy.popularity_weights, known) for known in (present, {**present, **shares}))
-    changes = find_changes(before, after, days)
-    if changes:  # their interactions may be deleted
-        count_posts(Counter(), Counter(), changes, policy.popularity_half_lives, now, 1)
+    members, dates, _ = zip(*shares, strict=True)
+    days = group_rows(np.array(members, np.int64), to_days(dates))
+    rows = find_learned(on_days(np.array(members, np.int64)[days.firsts], to_days(dates)[days.firsts]))
+    pairs = group_rows(rows.member_ids, rows.post_ids).firsts
+    grouped = GroupedRows.of(rows.union(find_learned(of_pairs(rows.member_ids[pairs], rows.post_ids[pairs]))))
+    is_on_days = np.isin(grouped.rows.ids, rows.ids)
+    present = read_shares(grouped, is_on_days)
+    keys = grouped.author_day_keys(np.ones(len(present), np.bool_))
+    changed = np.array([shares.get(key, share) for key, share in zip(keys, present.tolist(), strict=True)])
+    weights, are_learned = (
+        weigh_kinds(policy.popularity_weights)[grouped.rows.kinds],
+        np.ones(len(is_on_days), np.bool_),
+    )
+    before, after = (weigh_rows(grouped, are_learned, weights, known) for known in (present, changed))
+    changes = find_changes(grouped.rows, before, after, is_on_days)
+    if len(changes.weights):  # their interactions may be deleted
+        count_posts(CountChanges(*np.zeros((3, 0), np.int64)), changes, policy.popularity_half_lives, now)
         count_regions(changes, policy.popularity_half_lives, now)
 
 
-def find_affected(of_these: set[LearnedRow]) -> tuple[set[MemberDay], set[LearnedRow]]:
+def find_affected(of_these: InteractionColumns) -> InteractionColumns:
     """
-    Return the days on which a change by these rows may affect what members add, and the learned rows that decide it.
+    Return the learned rows that decide what members add on the days on which a change by these rows may affect it.
 
     Those are all rows of the members on these days, and all others of the same members with the same posts.
     """
-    pairs, own_days = {row.pair for row in of_these}, {row.member_day for row in of_these}
-    near = find_learned(pairs, own_days)
-    days = own_days | {row.member_day for row in near if row.pair in pairs}
-    near |= find_learned(set(), days - own_days)
-    return days, near | find_learned({row.pair for row in near} - pairs, set())
-
-
-def find_learned(pairs: Collection[Pair], days: Collection[MemberDay]) -> set[LearnedRow]:
-    """Return the learned interactions of these members with these posts, and of these members on these days."""
-    by_day: dict[date, set[int]] = defaultdict(set)
-    for member_id, day in days:
-        by_day[day].add(member_id)
-    conditions = [
-        Q(member__in=members, occurred_at__gte=start_of(day), occurred_at__lt=start_of(day, 1))
-        for day, members in sorted(by_day.items())
-    ]
-    if pairs:
-        conditions.append(Q(member__in={member for member, _ in pairs}, post__in={post for _, post in pairs}))
-    learned = Interaction.objects.filter(is_learned=True, is_ignored=False).order_by()
-    found: set[LearnedRow] = set()
-    for start in range(0, len(conditions), CONDITIONS_PER_QUERY):
-        rows = learned.filter(reduce(or_, conditions[start : start + CONDITIONS_PER_QUERY])).values_list(*COLUMNS)
-        found.update(LearnedRow(*row) for row in rows)
-    return {row for row in found if row.pair in pairs or row.member_day in days}
-
-
-def start_of(day: date, later: int = 0) -> datetime:
-    """Return when the day begins that is *later* days after *day*, in UTC."""
-    return datetime.combine(day + timedelta(days=later), time(), UTC)
-
-
-class Weighing(NamedTuple):
-    """Rows in the order of time, and the weight of each after each bound."""
-
-    rows: list[LearnedRow]
-    given: list[float]
-    """By the kind of interaction."""
-    of_post: list[float]
-    """After the bound on one post."""
-    of_author: list[float]
-    """After the bound on the posts of one author on one day, and the share of a member of a ring."""
-    counted: list[float]
-    """After the bound on all posts on one day: what the row adds."""
-
-
-def weigh_rows(rows: Iterable[LearnedRow], weights: Mapping[str, float], shares: Mapping[AuthorDay, float]) -> Weighing:
-    """
-    Return what each of *rows* adds to the sums of its post. *shares* are those of members of rings.
-
-    The rows are all of each member with the post, and all of the member on the days that the caller looks at.
-    """
-    ordered = sorted(rows)
-    given = [weights[row.kind] for row in ordered]
-    of_post = bound_weights((row.pair for row in ordered), given)
-    author_days = [row.author_day for row in ordered]
-    bounded = scale_weights(author_days, of_post, MAX_AUTHOR_DAY_WEIGHT)
-    of_author = [weight * shares.get(key, 1.0) for key, weight in zip(author_days, bounded, strict=True)]
-    counted = scale_weights([row.member_day for row in ordered], of_author, MAX_DAY_WEIGHT)
-    return Weighing(ordered, given, of_post, of_author, counted)
-
-
-def find_changes(before: Weighing, after: Weighing, days: Collection[MemberDay]) -> list[SumChange]:
-    """Return the changes of the sums from one state to another. Only rows of *days* can have changed."""
-    added = dict(zip(before.rows, before.counted, strict=True))
-    adds = dict(zip(after.rows, after.counted, strict=True))
-    return [
-        SumChange(row.post_id, row.member_id, row.occurred_at, change)
-        for row in sorted(added.keys() | adds.keys())
-        if row.member_day in days
-        if (change := adds.get(row, 0.0) - added.get(row, 0.0))
-    ]
-
-
-def count_positive(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> Counter[int]:
-    """Return how many members have a positive interaction with each post."""
-    pairs = {row.pair for row in rows if is_positive(row, weights)}
-    return Counter(post_id for _, post_id in pairs)
-
-
-def count_posts(
-    counts: Counter[int],
-    positive_changes: Counter[int],
-    changes: Sequence[SumChange],
-    half_lives: HalfLives,
-    now: datetime,
-    sign: int,
-) -> None:
-    """Change the sums and the counts of posts. Locks their rows in the order of their ids."""
-    post_ids = counts.keys() | {change.post_id for change in changes}
-    missing = post_ids - set(PostStats.objects.filter(pk__in=post_ids).values_list("pk", flat=True))
-    # Create missing rows before locking: two workers that create the same row would overwrite each other's sums.
-    PostStats.objects.bulk_create(
-        [PostStats(post_id=post_id, summed_at=NEVER, changed_at=now) for post_id in sorted(missing)],
-        ignore_conflicts=True,
+    pairs, days = (group_rows(of_these.member_ids, column).firsts for column in (of_these.post_ids, of_these.days))
+    near = find_learned(
+        of_pairs(of_these.member_ids[pairs], of_these.post_ids[pairs]),
+        on_days(of_these.member_ids[days], of_these.days[days]),
     )
-    locked = PostStats.objects.select_for_update().filter(pk__in=post_ids).order_by("pk")
-    rows = list(locked.values_list("pk", "interaction_count", "positive_count", "summed_at", *POPULARITY_SUMS))
-    ids = [row[0] for row in rows]
-    columns = {
-        "interaction_count": [max(row[1] + sign * counts[row[0]], 0) for row in rows],
-        "positive_count": [max(row[2] + positive_changes[row[0]], 0) for row in rows],
-        **add_changes(rows, ids, changes, [change.post_id for change in changes], half_lives),
-    }
-    update_columns(PostStats, ids, columns, {"changed_at": now})
+    rows = near.union(of_these)
+    is_of_these = np.isin(rows.ids, of_these.ids)
+    by_pair, by_day = (group_rows(rows.member_ids, column) for column in (rows.post_ids, rows.days))
+    is_own_pair = by_pair.any_of(is_of_these)[by_pair.numbers]
+    others = by_day.firsts[by_day.any_of(is_own_pair) & ~by_day.any_of(is_of_these)]
+    near = near.union(find_learned(on_days(rows.member_ids[others], rows.days[others])))
+    rows = near.union(of_these)
+    by_pair = group_rows(rows.member_ids, rows.post_ids)
+    others = by_pair.firsts[~by_pair.any_of(np.isin(rows.ids, of_these.ids))]
+    return near.union(find_learned(of_pairs(rows.member_ids[others], rows.post_ids[others])))
 
 
-def list_damped(after: Weighing, pairs: Collection[Pair], days: Collection[MemberDay], now: datetime) -> None:
-    """List again what the members of *pairs* and *days* added and how much of it counts, for the admin."""
-    listed = DampedEngagement.objects.filter(member__in={member_id for member_id, _ in days})
-    outdated = [
-        pk
-        for pk, member_id, post_id, day in listed.values_list("pk", "member_id", "post_id", "day")
-        if ((member_id, post_id) in pairs if post_id else (member_id, day) in days)
-    ]
-    DampedEngagement.objects.filter(pk__in=outdated).delete()
-    DampedEngagement.objects.bulk_create(find_damped(after, pairs, days, now))
+def read_shares(grouped: GroupedRows, is_on_days: BoolArray) -> Float64Array:
+    """Return what counts of the members' weights by author day (g,). *is_on_days* (n,): the rows that may change."""
+    days = grouped.rows.select(grouped.member_days.firsts[grouped.member_days.any_of(is_on_days)])
+    shares = crowds.load_shares(np.unique(days.member_ids).tolist(), to_dates(np.unique(days.days)))
+    if not shares:
+        return np.ones(len(grouped.author_days))
+    keys = grouped.author_day_keys(np.ones(len(grouped.author_days), np.bool_))
+    return np.array([shares.get(key, 1.0) for key in keys])
+
+
+def weigh_rows(grouped: GroupedRows, is_learned: BoolArray, weights: Float64Array, shares: Float64Array) -> Weighing:
+    """
+    Return what each row (n,) adds to the sums of its post, if those of the mask *is_learned* (n,) are learned.
+
+    *weights* (n,) are those of the kinds, and *shares* (g,) those of members of rings by author day. The rows are all
+    of each member with the post, and all of the member on the days that the caller looks at.
+    """
+    given = weights * is_learned
+    of_post = bound_weights(grouped.pairs.numbers, given)
+    author_days = grouped.author_days.numbers
+    of_author = scale_weights(author_days, of_post, MAX_AUTHOR_DAY_WEIGHT) * shares[author_days]
+    counted = scale_weights(grouped.member_days.numbers, of_author, MAX_DAY_WEIGHT)
+    return Weighing(is_learned, given, of_post, of_author, counted)
+
+
+def find_changes(rows: InteractionColumns, before: Weighing, after: Weighing, is_on_days: BoolArray) -> SumChanges:
+    """Return the changes of the sums from one state to another. Only rows of the mask *is_on_days* can have changed."""
+    changes = after.counted - before.counted
+    changed = np.flatnonzero(is_on_days & (changes != 0))
+    return SumChanges(rows.post_ids[changed], rows.member_ids[changed], rows.times[changed], changes[changed])
+
+
+def count_posts(counts: CountChanges, changes: SumChanges, half_lives: HalfLives, now: datetime) -> None:
+    """Change the sums and the counts of posts. Locks their rows in the order of their ids."""
+    post_ids = np.union1d(counts.post_ids, changes.post_ids)
+    # Create missing rows before locking: two workers that create the same row would overwrite each other's sums.
+    insert_missing(PostStats, {"post_id": post_ids.tolist()}, {"summed_at": NEVER, "changed_at": now})
+    stored = PostStats.objects.filter(pk__in=one_of(post_ids.tolist()))
+    columns = ("pk", "interaction_count", "positive_count", StoredTime("summed_at"), *POPULARITY_SUMS)
+    rows = list(stored.select_for_update().order_by("pk").values_list(*columns))
+    change_rows = np.searchsorted(post_ids, counts.post_ids)
+    update_columns(
+        PostStats,
+        [row[0] for row in rows],
+        {
+            "interaction_count": add_counts([row[1] for row in rows], change_rows, counts.interactions),
+            "positive_count": add_counts([row[2] for row in rows], change_rows, counts.positive),
+            **add_changes(rows, np.searchsorted(post_ids, changes.post_ids), changes, half_lives),
+        },
+        {"changed_at": now},
+    )
+
+
+def add_counts(counts: Sequence[int], rows: Int64Array, changes: Int64Array) -> list[int]:
+    """Return the counts (m,) with the *changes* (n,) added to those at *rows* (n,). No count is negative."""
+    changed = np.array(counts, np.int64)
+    np.add.at(changed, rows, changes)
+    maxima: list[int] = np.maximum(changed, 0).tolist()
+    return maxima
+
+
+def list_damped(
+    grouped: GroupedRows, after: Weighing, is_own_pair: BoolArray, is_on_days: BoolArray, now: datetime
+) -> None:
+    """
+    List again what members added and how much of it counts, for the admin.
+
+    That is by the pairs of the mask *is_own_pair* (g,), and by the days of the rows of the mask *is_on_days* (n,).
+    """
+    own, of_days = (grouped.rows.select(rows) for rows in (grouped.pairs.firsts[is_own_pair], is_on_days))
+    listed = DampedEngagement.objects.filter(member__in=np.unique(of_days.member_ids).tolist())
+    if rows := list(listed.values_list("pk", "member_id", "post_id", "day")):
+        pairs = set(zip(own.member_ids.tolist(), own.post_ids.tolist(), strict=True))
+        days = set(zip(of_days.member_ids.tolist(), to_dates(of_days.days), strict=True))
+        outdated = [
+            pk
+            for pk, member_id, post_id, day in rows
+            if ((member_id, post_id) in pairs if post_id else (member_id, day) in days)
+        ]
+        DampedEngagement.objects.filter(pk__in=outdated).delete()
+    DampedEngagement.objects.bulk_create(find_damped(grouped, after, is_own_pair, is_on_days, now))
 
 
 def find_damped(
-    after: Weighing, pairs: Collection[Pair], days: Collection[MemberDay], now: datetime
+    grouped: GroupedRows, after: Weighing, is_own_pair: BoolArray, is_on_days: BoolArray, now: datetime
 ) -> list[DampedEngagement]:
-    """Return a row for each bound that leaves less than `LISTED_SHARE` of what a member added."""
-    last_days = {row.pair: row.member_day[1] for row in after.rows}
-    of_posts = add_up((row.pair, weight) for row, weight in zip(after.rows, after.given, strict=True))
-    of_authors = add_up((row.author_day, weight) for row, weight in zip(after.rows, after.of_post, strict=True))
-    of_days = add_up((row.member_day, weight) for row, weight in zip(after.rows, after.of_author, strict=True))
-    found: list[tuple[dict[str, Any], float, float]] = [
-        *(
-            ({"member_id": member, "post_id": post, "day": last_days[member, post]}, given, MAX_MEMBER_WEIGHT)
-            for (member, post), given in of_posts.items()
-            if (member, post) in pairs
+    """Return a row for each bound that leaves less than `LISTED_SHARE` of what a member added. See `list_damped`."""
+    rows, found = grouped.rows, []
+    for groups, is_wanted, names, weights, bound in (
+        (grouped.pairs, is_own_pair, ("post_id",), after.given, MAX_MEMBER_WEIGHT),
+        (
+            grouped.author_days,
+            grouped.author_days.any_of(is_on_days),
+            ("author_id",),
+            after.of_post,
+            MAX_AUTHOR_DAY_WEIGHT,
         ),
-        *(
-            ({"member_id": member, "day": day, "author_id": author}, given, MAX_AUTHOR_DAY_WEIGHT)
-            for (member, day, author), given in of_authors.items()
-            if (member, day) in days
-        ),
-        *(
-            ({"member_id": member, "day": day}, given, MAX_DAY_WEIGHT)
-            for (member, day), given in of_days.items()
-            if (member, day) in days
-        ),
-    ]
-    return [
-        DampedEngagement(**subject, given=given, counted=bound, changed_at=now)
-        for subject, given, bound in found
-        if bound < LISTED_SHARE * given
-    ]
+        (grouped.member_days, grouped.member_days.any_of(is_on_days), (), after.of_author, MAX_DAY_WEIGHT),
+    ):
+        given = np.bincount(groups.numbers, weights)
+        last_rows = np.zeros(len(groups), np.int64)
+        last_rows[groups.numbers[after.is_learned]] = np.flatnonzero(after.is_learned)
+        is_damped = is_wanted & (bound < LISTED_SHARE * given)
+        damped = rows.select(last_rows[is_damped])
+        subjects = {"post_id": damped.post_ids, "author_id": damped.author_ids}
+        for row, (member_id, day, weight) in enumerate(
+            zip(damped.member_ids.tolist(), to_dates(damped.days), given[is_damped].tolist(), strict=True)
+        ):
+            subject = {name: subjects[name][row].item() for name in names}
+            found.append(
+                DampedEngagement(member_id=member_id, day=day, **subject, given=weight, counted=bound, changed_at=now)
+            )
+    return found
 
 
-def add_up(weights: Iterable[tuple[Key, float]]) -> dict[Key, float]:
-    """Return the sum of the weights of each key."""
-    sums: dict[Key, float] = defaultdict(float)
-    for key, weight in weights:
-        sums[key] += weight
-    return sums
-
-
-def count_regions(changes: Sequence[SumChange], half_lives: HalfLives, now: datetime) -> None:
+def count_regions(changes: SumChanges, half_lives: HalfLives, now: datetime) -> None:
     """Change the sums of posts in the regions of the members. Locks their rows in the order of posts and regions."""
-    member_ids = {change.member_id for change in changes}
-    regions = dict(Member.objects.filter(pk__in=member_ids).exclude(region="").values_list("pk", "region"))
-    regional = [change for change in changes if change.member_id in regions]
-    if not regional:
+    members = Member.objects.filter(pk__in=np.unique(changes.member_ids).tolist()).exclude(region="")
+    regions = dict(members.values_list("pk", "region"))
+    names = sorted(set(regions.values()))
+    numbers = {member_id: names.index(region) for member_id, region in regions.items()}
+    region_numbers = np.array([numbers.get(member_id, -1) for member_id in changes.member_ids.tolist()], np.int64)
+    regional = np.flatnonzero(region_numbers >= 0)
+    if not len(regional):
         return
-    change_keys = [(change.post_id, regions[change.member_id]) for change in regional]
-    stored = RegionStats.objects.filter(post__in={post for post, _ in change_keys}, region__in=set(regions.values()))
-    missing = set(change_keys) - set(stored.values_list("post_id", "region"))
-    RegionStats.objects.bulk_create(
-        [
-            RegionStats(post_id=post_id, region=region, summed_at=NEVER, changed_at=now)
-            for post_id, region in sorted(missing)
-        ],
-        ignore_conflicts=True,
-    )
-    locked = stored.all().select_for_update().order_by("post_id", "region")
-    columns_read = ("pk", "post_id", "region", "summed_at", *POPULARITY_SUMS)
-    changed = set(change_keys)
-    rows = [row for row in locked.values_list(*columns_read) if row[1:3] in changed]
-    row_keys = [row[1:3] for row in rows]
-    columns = add_changes(rows, row_keys, regional, change_keys, half_lives)
-    update_columns(RegionStats, [row[0] for row in rows], columns, {"changed_at": now})
+    changes = changes.select(regional)
+    groups = group_rows(region_numbers[regional], changes.post_ids)
+    post_ids = changes.post_ids[groups.firsts].tolist()
+    post_regions = [names[number] for number in region_numbers[regional[groups.firsts]].tolist()]
+    key = {"post_id": post_ids, "region": post_regions}
+    insert_missing(RegionStats, key, {"summed_at": NEVER, "changed_at": now})
+    rows = lock_region_stats(key)
+    positions = {row[1:3]: position for position, row in enumerate(rows)}
+    change_rows = np.array([positions[pair] for pair in zip(post_ids, post_regions, strict=True)], np.int64)
+    sums = add_changes(rows, change_rows[groups.numbers], changes, half_lives)
+    update_columns(RegionStats, [row[0] for row in rows], sums, {"changed_at": now})
 
 
-def add_changes(
-    rows: Sequence[tuple[Any, ...]],
-    row_keys: Sequence[Any],
-    changes: Sequence[SumChange],
-    change_keys: Sequence[Any],
-    half_lives: HalfLives,
-) -> dict[str, list[Any]]:
+def lock_region_stats(key: Mapping[str, Sequence[int] | Sequence[str]]) -> Rows:
+    """Lock the rows of these posts and regions, in their order. Return the id, the post, the region, the time, sums."""
+    table, parameters = wanted_rows(key)
+    lock = "FOR UPDATE OF r" if connection.vendor == "postgresql" else ""
+    query = SELECT_REGION_STATS.format(time=stored_time("r.summed_at"), wanted=table, lock=lock)
+    return execute_query(query, parameters)
+
+
+def add_changes(rows: Rows, change_rows: Int64Array, changes: SumChanges, half_lives: HalfLives) -> dict[str, Column]:
     """
-    Return the columns of sums, and of their time, of *rows* after the *changes*.
+    Return the columns of sums, and of their time, of *rows* after the *changes* (n,) to those at *change_rows* (n,).
 
-    A row ends with its time and its sums. Each change is for the row with its key.
+    A row ends with its time, as `to_microseconds` reads it, and its sums.
     """
-    positions = {key: i for i, key in enumerate(row_keys)}
     first_sum = -len(POPULARITY_SUMS)
     sums, summed_at = add_to_sums(
         np.array([row[first_sum:] for row in rows], np.float64),
-        np.array([row[first_sum - 1].timestamp() for row in rows]),
-        np.array([positions[key] for key in change_keys], np.int64),
-        np.array([change.occurred_at.timestamp() for change in changes], np.float64),
-        np.array([change.weight for change in changes], np.float64),
+        to_microseconds([row[first_sum - 1] for row in rows]) / MICROSECONDS,
+        change_rows,
+        changes.times,
+        changes.weights,
         half_lives,
     )
-    times = [datetime.fromtimestamp(moment, UTC) for moment in summed_at.tolist()]
+    times = np.rint(summed_at * MICROSECONDS).astype("datetime64[us]")
     return {"summed_at": times, **dict(zip(POPULARITY_SUMS, sums.T.tolist(), strict=True))}
