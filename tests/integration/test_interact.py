@@ -297,7 +297,8 @@ def test_unlearned_interactions_are_enqueued_again(ann, post, django_capture_on_
     assert learn.enqueue_pending_learning(now=NOW) == 0
 
 
-def test_all_pending_interactions_are_learned_with_progress(ann, post):
+def test_all_pending_interactions_are_learned_with_progress(ann, post, monkeypatch):
+    monkeypatch.setattr(learn, "MEMBERS_PER_TRANSACTION", 20)
     record(event(), *[event(f"m{factories.member(f'm{i}').pk}", member_id=f"m{i}") for i in range(30)])
     calls = []
     assert learn.learn_all(now=NOW, progress=lambda done, total: calls.append((done, total))) == 31
@@ -335,5 +336,5 @@ def test_interests_are_learned_from_vectors_of_the_content_space(ann, post):
         other = np.eye(1, embedding.dimension, at, dtype="<f4").tobytes()
         fields = {"embedding_model": embedding.embedding_model, "dimension": embedding.dimension, "changed_at": NOW}
         PostEmbedding.objects.create(post=post, space=space, vector=other, **fields)
-    (found,) = learn.load_post_vectors({post.pk}, NOW).values()
+    _, (found,) = learn.load_post_vectors({post.pk}, NOW)
     assert found.tobytes() == bytes(embedding.vector)

@@ -94,7 +94,7 @@ def count_slates(hour: datetime) -> dict[FeedKey, dict[str, float]]:
 
 def count_pages(hour: datetime) -> dict[FeedKey, dict[str, int]]:
     """Return counts of the pages served in this hour, by their request's key. Pages of erased requests are omitted."""
-    request = FeedRequest.objects.filter(pk=OuterRef("request_id"))
+    request = FeedRequest.objects.filter(pk=OuterRef("request_id")).order_by()
     pages = ServedPage.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).order_by()
     rows = (
         pages.annotate(
