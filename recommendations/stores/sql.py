@@ -40,7 +40,7 @@ def to_array(values: Sequence[object]) -> object:
     Numbers become the text of an array: the driver would handle each of them, in several times as long.
     """
     are_numbers = len(values) > 0 and isinstance(values[0], int | float) and None not in values
-    return f"{{{','.join(map(repr, values))}}}" if are_numbers else list(values)
+    return f"{{{','.join(map(str, values))}}}" if are_numbers else list(values)
 
 
 def wanted_rows(columns: Mapping[str, Sequence[int] | Sequence[str]]) -> tuple[str, Sequence[Any]]:

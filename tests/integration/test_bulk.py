@@ -19,7 +19,7 @@ from recommendations.models import (
 )
 from recommendations.stores import bulk
 from recommendations.stores.bulk import insert_columns, insert_missing, insert_new_rows, update_columns, upsert_columns
-from recommendations.stores.sql import one_of
+from recommendations.stores.sql import one_of, to_array
 
 pytestmark = pytest.mark.django_db
 
@@ -221,3 +221,10 @@ def test_rows_are_found_by_many_ids_in_one_parameter():
     ids = posts(3)
     assert set(Post.objects.filter(pk__in=one_of(ids[1:])).values_list("pk", flat=True)) == set(ids[1:])
     assert not Post.objects.filter(pk__in=one_of([])).exists()
+
+
+def test_numbers_of_python_and_of_numpy_become_the_text_of_an_array():
+    assert to_array([np.float64(0.1), 1e-300, float("inf")]) == "{0.1,1e-300,inf}"
+    assert to_array([True, False, 3]) == "{True,False,3}"
+    assert to_array([0.1, None]) == [0.1, None]
+    assert to_array(["a"]) == ["a"] and to_array([]) == []
